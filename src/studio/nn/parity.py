@@ -1,0 +1,250 @@
+"""The parity gate: an exported model may be used only when it and the trainer agree.
+
+It compares what two sides make of the same texts: token ids first (a wrong template or tokenizer makes every later number
+meaningless), then logits and greedy choices. Its verdict is `parity.json`, with the hash of every file of the export; a
+file that changed afterwards, or a folder without a verdict, is refused. It refuses to know how either side computes:
+both come as a `Scorer`.
+
+How int8 is judged: rounding weights to 8 bits moves logits by more than any useful bound, so its measure is whether the
+same token is chosen at each position of the trainer's own greedy continuations (`greedy_agreement`), with the mean
+KL divergence stated beside it. fp32 must hold the bound on logits too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from studio.core.clock import iso
+from studio.core.errors import DataError, IntegrityError, NotFoundError, ParityError, StudioError, ValidationFailure
+from studio.core.fsio import atomic_write_json, read_json, sha256_file
+from studio.text.templates import render_chat, render_jinja
+from studio.text.tokenizers import Tokenizer
+
+PARITY_FILE = "parity.json"
+MAX_LOGIT_DELTA = 1e-3  # fp32
+MIN_GREEDY_FP32 = 0.999  # a tie may fall either way
+MIN_GREEDY_INT8 = 0.98  # below it int8 is kept out of use
+PROMPTS = 64
+NEW_TOKENS = 16
+
+Conversation = Sequence[dict[str, str]]
+
+
+class Scorer(Protocol):
+    """One side of the comparison."""
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits (T, V) at every position of one sequence."""
+        ...
+
+    def greedy(self, prompt: Sequence[int], tokens: int) -> list[int]:
+        """The most likely continuation, made the way this side decodes (through its cache)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How two sides compare over some prompts.
+
+    `greedy_agreement` is the share of positions, along the trainer's greedy continuations, where both choose the same
+    token; `same_continuations` the share of prompts whose free-running continuations are equal to the last token.
+    """
+
+    prompts: int
+    positions: int
+    max_logit_delta: float
+    mean_kl: float  # nats
+    greedy_agreement: float
+    same_continuations: float
+    limit_logit_delta: float | None
+    limit_greedy: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limits are kept."""
+        delta_ok = self.limit_logit_delta is None or self.max_logit_delta <= self.limit_logit_delta
+        return delta_ok and self.greedy_agreement >= self.limit_greedy
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The verdict that lies in an export as `parity.json`."""
+
+    use: str  # the graph an engine opens by default
+    variants: dict[str, Agreement]
+    texts: int
+    conversations: int
+    checkpoint_sha256: str
+    files: dict[str, str] = field(default_factory=dict)  # name to SHA-256, every file but parity.json
+    created_at: str = field(default_factory=iso)
+
+
+def check_token_ids(
+    trainer: Tokenizer, export_dir: Path, texts: Sequence[str], conversations: Sequence[Conversation]
+) -> None:
+    """Raise ParityError unless the export's files give the trainer's ids: `tokenizer` for texts, else `template`."""
+    exported, foreign = _load_exported(export_dir)
+    for text in texts:
+        wanted = trainer.encode(text)
+        if exported.encode(text) != wanted or foreign.encode(text, add_special_tokens=False).ids != wanted:
+            raise ParityError(
+                f"the export's tokenizer gives other ids than the trainer's for {text[:40]!r}",
+                cause="tokenizer",
+                where=str(export_dir / "tokenizer.json"),
+                remedy="Export again with the tokenizer that the model was trained with.",
+            )
+    _check_template(trainer, foreign, export_dir, conversations)
+
+
+def compare(
+    reference: Scorer,
+    candidate: Scorer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    new_tokens: int = NEW_TOKENS,
+    limit_logit_delta: float | None = MAX_LOGIT_DELTA,
+    limit_greedy: float = MIN_GREEDY_FP32,
+) -> Agreement:
+    """Measure both sides on the same prompts; judges nothing (see `Agreement.holds`)."""
+    worst, divergence, positions, chosen, agreed, same = 0.0, 0.0, 0, 0, 0, 0
+    for prompt in prompts:
+        continuation = reference.greedy(prompt, new_tokens)
+        ids = [*prompt, *continuation][:-1]  # the last token was chosen, never fed
+        wanted, found = reference.logits(ids), candidate.logits(ids)
+        worst = max(worst, _delta(wanted, found))
+        divergence += float(_kl(wanted, found).sum())
+        positions += len(ids)
+        tail = slice(len(prompt) - 1, None)
+        agreed += int((wanted[tail].argmax(1) == found[tail].argmax(1)).sum())
+        chosen += len(continuation)
+        same += candidate.greedy(prompt, new_tokens) == continuation
+    return Agreement(
+        prompts=len(prompts),
+        positions=positions,
+        max_logit_delta=worst,
+        mean_kl=divergence / max(positions, 1),
+        greedy_agreement=agreed / max(chosen, 1),
+        same_continuations=same / max(len(prompts), 1),
+        limit_logit_delta=limit_logit_delta,
+        limit_greedy=limit_greedy,
+    )
+
+
+def require(agreement: Agreement, graph: Path, *, differing: Sequence[str] = ()) -> None:
+    """ParityError (`weights`) unless the agreement holds; `differing` names the constants that are not the trainer's."""
+    if agreement.holds:
+        return
+    named = f"; not the trainer's: {', '.join(differing[:3])}" if differing else ""
+    raise ParityError(
+        f"the export's weights do not give the trainer's answers: max |Δlogit| {agreement.max_logit_delta:.2g} "
+        f"(limit {agreement.limit_logit_delta}), greedy agreement {agreement.greedy_agreement:.1%} "
+        f"(limit {agreement.limit_greedy:.1%}){named}",
+        cause="weights",
+        where=str(graph),
+        remedy="Export the checkpoint again.",
+    )
+
+
+def write_parity(export_dir: Path, report: ParityReport) -> ParityReport:
+    """Write the verdict with the hash of every file now in the export; returns it as written."""
+    files = {path.name: sha256_file(path) for path in sorted(export_dir.iterdir()) if path.name != PARITY_FILE}
+    fields = {**_plain(report), "files": files}
+    atomic_write_json(export_dir / PARITY_FILE, fields)
+    return _parse(fields, export_dir)
+
+
+def verify_export(export_dir: Path) -> ParityReport:
+    """The verdict of an export whose files are still those that were judged.
+
+    ValidationFailure when it was never judged, IntegrityError naming the first file that changed, went or came.
+    """
+    try:
+        report = _parse(read_json(export_dir / PARITY_FILE), export_dir)
+    except NotFoundError as error:
+        raise ValidationFailure(
+            "this export has not passed the parity gate", where=str(export_dir), remedy="Export the checkpoint again."
+        ) from error
+    present = {path.name for path in export_dir.iterdir()} - {PARITY_FILE}
+    for name in sorted(present | report.files.keys()):
+        _check_file(export_dir / name, report.files.get(name))
+    if report.use not in report.files:
+        raise IntegrityError(f"it names no graph of this export: {report.use}", where=str(export_dir / PARITY_FILE))
+    return report
+
+
+def _check_file(path: Path, wanted: str | None) -> None:
+    if wanted is None:
+        what = "the file came after the parity gate judged this export"
+    elif not path.is_file():
+        what = "the file that the parity gate judged is gone"
+    elif sha256_file(path) != wanted:
+        what = "the file changed after the parity gate judged it"
+    else:
+        return
+    raise IntegrityError(what, where=str(path), remedy="Export the checkpoint again.")
+
+
+def _load_exported(folder: Path) -> tuple[Tokenizer, tokenizers.Tokenizer]:
+    """The export's tokenizer as we read it and as any other program does."""
+    try:
+        return Tokenizer.load(folder), tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except StudioError as error:
+        raise ParityError(error.what, cause="tokenizer", where=error.where or str(folder), remedy=error.remedy) from error
+
+
+def _check_template(
+    trainer: Tokenizer, foreign: tokenizers.Tokenizer, folder: Path, conversations: Sequence[Conversation]
+) -> None:
+    where = str(folder / "tokenizer_config.json")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if not isinstance(template, str):
+        raise ParityError("there is no chat template", cause="template", where=where)
+    for messages in conversations:
+        prompt = messages[-1]["role"] != "assistant"
+        try:
+            text = render_jinja(template, messages, prompt)
+        except DataError as error:
+            raise ParityError(error.what, cause="template", where=where) from error
+        if foreign.encode(text, add_special_tokens=False).ids != render_chat(
+            trainer, messages, add_generation_prompt=prompt
+        ):
+            raise ParityError(
+                f"the chat template renders other ids than training used, as {text[:60]!r}",
+                cause="template",
+                where=where,
+                remedy="Restore the chat template that the model was trained with.",
+            )
+
+
+def _delta(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    delta = float(np.abs(wanted - found).max())
+    return delta if np.isfinite(delta) else float(np.finfo(np.float32).max)  # JSON holds no NaN
+
+
+def _kl(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float64]:
+    """KL(wanted ‖ found) in nats at each position."""
+    p, q = _log_softmax(wanted), _log_softmax(found)
+    return np.nan_to_num((np.exp(p) * (p - q)).sum(axis=1), nan=1e3, posinf=1e3)
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def _plain(report: ParityReport) -> dict[str, Any]:
+    return asdict(report)
+
+
+def _parse(fields: dict[str, Any], folder: Path) -> ParityReport:
+    try:
+        variants = {name: Agreement(**agreement) for name, agreement in fields["variants"].items()}
+        return ParityReport(**{**fields, "variants": variants})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"not a parity report: {error}", where=str(folder / PARITY_FILE)) from error
