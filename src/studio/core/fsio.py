@@ -39,7 +39,7 @@ def atomic_write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     try:
-        _write_synced(temporary, data, mode)
+        write_synced(temporary, data, mode=mode)
         os.replace(temporary, path)
         sync_directory(path.parent)
     except BaseException as error:
@@ -49,7 +49,8 @@ def atomic_write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         raise
 
 
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
+def write_synced(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Create `path` (it must not exist) with `data` and wait until the bytes, not yet the name, are on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         view = memoryview(data)
