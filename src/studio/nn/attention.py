@@ -13,6 +13,10 @@ from studio.config.model import ModelConfig
 from studio.nn.kv_cache import CacheStep, config_head_dim
 
 
+EXPLICIT_UP_TO = 512
+"""Longest row whose attention matrix is written out when training on a CPU."""
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last dimension, computed in fp32 (Zhang & Sennrich 2019, arXiv:1910.07467)."""
 
@@ -48,6 +52,19 @@ def segment_mask(segments_BT: Tensor) -> Tensor:
     return torch.ones_like(same[0]).tril().logical_and(same)[:, None]
 
 
+def explicit_attention(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention with its matrix in memory, softmax in fp32; `mask` as in `Attention`, causal when None.
+
+    For short rows on a CPU, forward and backward together take a fifth of torch's fused kernel's time.
+    """
+    length = q_BHTD.shape[2]
+    if mask is None:
+        mask = torch.ones(length, length, dtype=torch.bool, device=q_BHTD.device).tril()
+    scores = (q_BHTD @ k_BHTD.mT).float() * q_BHTD.shape[3] ** -0.5
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+    return weights.to(v_BHTD.dtype) @ v_BHTD
+
+
 class Attention(nn.Module):
     """Self-attention of one layer; parameter names are those of transformers' Qwen3Attention."""
 
@@ -80,5 +97,9 @@ class Attention(nn.Module):
             k, v = (t.to(q.dtype) for t in step.update(layer, k, v))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
-        out = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask, is_causal=mask is None)
+        v = v.to(q.dtype)
+        if self.training and q.device.type == "cpu" and q.shape[2] <= EXPLICIT_UP_TO:
+            out = explicit_attention(q, k, v, mask)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.o_proj(out.transpose(1, 2).reshape(*x_BTD.shape[:-1], -1))
