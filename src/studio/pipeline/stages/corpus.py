@@ -1,0 +1,158 @@
+"""Phase corpus_download: sources become one cleaned corpus artefact.
+
+Downloads go to `downloads` stages keyed by URL and checksum; the `corpus` stage reads every source, cleans, removes duplicates,
+and writes `documents.jsonl` (what training reads), `corpus.txt` (003's text file) and `report.json`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from studio.config.text import DataSource
+from studio.core.errors import DataError
+from studio.core.fsio import JsonlWriter, atomic_write_json, sha256_file
+from studio.pipeline.context import RunContext
+from studio.pipeline.download import download, is_url
+from studio.pipeline.stage import Artefact, Stage
+from studio.text.cleaning import clean
+from studio.text.dedup import Deduplicator
+from studio.text.documents import CorpusReport, Document, read_documents
+
+DOCUMENTS = "documents.jsonl"
+TEXT = "corpus.txt"
+REPORT = "report.json"
+
+
+def run(context: RunContext) -> None:
+    """Make or find the starter world, the downloads and the corpus."""
+    folders = [_materialise(context, number, source) for number, source in enumerate(context.config.corpus.sources)]
+    stage = Stage(
+        name="corpus",
+        version=1,
+        inputs={
+            "sources": [
+                {"content": content_hash(path), "language": source.language, "weight": source.weight, "format": source.format}
+                for source, path in folders
+            ],
+            "cleaning": context.config.cleaning.model_dump(mode="json"),
+            "dedup": context.config.dedup.model_dump(mode="json"),
+        },
+    )
+    artefact = context.ensure(stage, lambda directory: build_corpus(context, folders, directory))
+    context.report["corpus"] = dict(artefact.summary)
+
+
+def _materialise(context: RunContext, number: int, source: DataSource) -> tuple[DataSource, Path]:
+    """The source as a local file or folder."""
+    if source.source_type == "starter":
+        return source, starter_world(context).path / "pretrain"
+    if is_url(source.path):
+        return source, _downloaded(context, number, source)
+    return source, Path(source.path)
+
+
+def starter_world(context: RunContext) -> Artefact:
+    """The generated world: pretraining text, conversations, preferences and held-out questions."""
+    from studio.text.starter.world import generate_starter
+
+    source = next(item for item in context.config.corpus.sources if item.source_type == "starter")
+    inputs = {"seed": context.config.seed, "scale": source.scale}
+
+    def build(directory: Path) -> dict[str, Any]:
+        generate_starter(directory, seed=context.config.seed, scale=source.scale)
+        return {"seed": context.config.seed, "scale": source.scale}
+
+    return context.ensure(Stage("starter", 1, inputs), build)
+
+
+def _downloaded(context: RunContext, number: int, source: DataSource) -> Path:
+    name = os.path.basename(unquote(urlsplit(source.path).path)) or f"source-{number}.txt"
+    stage = Stage("download", 1, {"url": source.path, "sha256": source.sha256}, resumable=True)
+
+    def build(directory: Path) -> dict[str, Any]:
+        path = download(
+            source.path,
+            directory / name,
+            sha256=source.sha256,
+            policy=context.seams.policy,
+            emit=context.emit,
+            stop=context.stop,
+        )
+        return {"url": source.path, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+    return context.ensure(stage, build).path / name
+
+
+def content_hash(path: Path) -> str | dict[str, str]:
+    """SHA-256 of a file, or of every file below a folder by relative name."""
+    if path.is_file():
+        return sha256_file(path)
+    return {
+        file.relative_to(path).as_posix(): sha256_file(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != "manifest.json"
+    }
+
+
+def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], directory: Path) -> dict[str, Any]:
+    """Write the artefact; DataError when nothing is left to train on."""
+    report = CorpusReport()
+    languages: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    keep = Deduplicator(context.config.dedup)
+    with JsonlWriter(directory / DOCUMENTS) as rows, (directory / TEXT).open("w", encoding="utf-8") as text:
+        for document, source_number in _cleaned(context, folders, report, totals):
+            if not keep.keep(document):
+                continue
+            row = {"id": document.id, "language": document.language, "title": document.title, "text": document.text}
+            rows.write({**row, "source": source_number})
+            text.write(document.text + "\n\n")
+            languages[document.language] += 1
+            totals["documents"] += 1
+            totals["characters"] += len(document.text)
+    if totals["documents"] == 0:
+        raise DataError("no text is left after reading and cleaning", where=str(directory), remedy="see the problems above")
+    summary = {
+        "documents": totals["documents"],
+        "characters": totals["characters"],
+        "bytes": (directory / TEXT).stat().st_size,
+        "empty_after_cleaning": totals["empty"],
+        "duplicates_dropped": keep.dropped,
+        "languages": dict(languages.most_common()),
+        "files": [file.to_dict() for file in report.files],
+    }
+    atomic_write_json(directory / REPORT, summary)
+    return summary
+
+
+def _cleaned(
+    context: RunContext, folders: list[tuple[DataSource, Path]], report: CorpusReport, totals: Counter[str]
+) -> Iterator[tuple[Document, int]]:
+    for number, (source, path) in enumerate(folders):
+        for document in read_documents(path, report=report):
+            context.check_stop()
+            text = clean(document.text, context.config.cleaning)
+            if not text.strip():
+                totals["empty"] += 1
+                continue
+            language = source.language or document.language
+            yield Document(document.id, text, document.title, language, document.source, document.index), number
+
+
+def read_corpus(directory: Path) -> Iterator[Document]:
+    """The documents of a corpus artefact, in order."""
+    from studio.core.fsio import iter_jsonl
+
+    for index, (_, row) in enumerate(iter_jsonl(directory / DOCUMENTS)):
+        yield Document(row["id"], row["text"], row.get("title", ""), row["language"], str(row["source"]), index)
+
+
+def is_starter(context: RunContext) -> bool:
+    return any(source.source_type == "starter" for source in context.config.corpus.sources)
+
+

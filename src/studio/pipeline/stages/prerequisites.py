@@ -1,0 +1,178 @@
+"""Phase prerequisite_check: what can be known to fail before anything is downloaded or trained (spec 003, Disk Space, Memory).
+
+Errors stop the run; recommendations of 003 are warnings. Nothing is written but a probe file in the output directory.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from studio.config.pipeline import PipelineConfiguration
+from studio.core.errors import DataError, DiskSpaceError, IncompatibleError, NotFoundError, UsageError
+from studio.pipeline.context import RunContext
+from studio.pipeline.download import check_reachable, is_url
+
+MB = 1_000_000
+CHECKPOINTS_KEPT = 3
+BYTES_PER_PARAMETER = 4
+BUFFER_MB = 100
+TRAINING_BYTES_PER_PARAMETER = 16
+"""Weights, gradients and two moments, fp32."""
+MEMORY_SHARE = 0.9
+TYPICAL_CORPUS_MB = range(1, 101)
+LARGE_BATCH = 64
+HIGH_RATE_FOR_LARGE_BATCH = 3e-3
+FLOORS: dict[str, str] = {
+    "torch": "2.13.0",
+    "lightning": "2.6.6",
+    "tokenizers": "0.22",
+    "transformers": "5.5",
+    "hydra-core": "1.3.8",
+    "onnxruntime": "1.20",
+    "tinydb": "4.8",
+    "filelock": "3.13",
+    "orjson": "3.10",
+}
+STARTER_MB = 4
+
+
+def run(context: RunContext) -> None:
+    """Raise the first thing that would make the run fail later; warn of what only makes it worse."""
+    config = context.config
+    check_versions()
+    size_mb = check_corpus(context)
+    check_output(context)
+    needed = needed_disk_mb(size_mb, config.model_config_for().parameters)
+    check_disk(context, needed)
+    context.report["prerequisites"] = {"disk_needed_mb": round(needed, 1), **memory_estimate(config)}
+    for message in recommendations(config, size_mb):
+        context.warn(message)
+
+
+def needed_disk_mb(corpus_size_mb: float, parameters: int) -> float:
+    """003: corpus + parameters × 4 bytes × 3 checkpoints + 100 MB."""
+    return corpus_size_mb + parameters * BYTES_PER_PARAMETER * CHECKPOINTS_KEPT / MB + BUFFER_MB
+
+
+def check_disk(context: RunContext, needed_mb: float) -> None:
+    """DiskSpaceError when a file system that the run writes to has less room than it needs."""
+    for place in write_places(context):
+        free_mb = context.seams.free_bytes(place) / MB
+        if free_mb < needed_mb:
+            raise DiskSpaceError(
+                f"{free_mb:,.0f} MB free, this run needs {needed_mb:,.0f} MB",
+                where=str(place),
+                remedy="free some space, or set STUDIO_HOME or output_directory to another disk",
+            )
+
+
+def write_places(context: RunContext) -> list[Path]:
+    places = [context.home.root]
+    if context.config.output_directory:
+        places.append(Path(context.config.output_directory))
+    return places
+
+
+def check_output(context: RunContext) -> None:
+    """UsageError when a place cannot be written."""
+    for place in write_places(context):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=place, prefix=".studio-probe-"):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"cannot write here ({error.strerror})", where=str(place), remedy="choose another output_directory"
+            ) from error
+
+
+def check_corpus(context: RunContext) -> float:
+    """The corpus in MB, after looking that it can be had: HTTP 200, or the file exists and is not empty."""
+    size = 0.0
+    for source in context.config.corpus.sources:
+        if source.source_type == "starter":
+            size += STARTER_MB
+        elif is_url(source.path):
+            size += (check_reachable(source.path, policy=context.seams.policy) or 0) / MB
+        else:
+            size += local_bytes(Path(source.path)) / MB
+    return float(context.config.corpus.size_mb or size)
+
+
+def local_bytes(path: Path) -> int:
+    """Bytes of a file or of all files below a folder; NotFoundError, or DataError when there is nothing."""
+    if not path.exists():
+        raise NotFoundError("the corpus does not exist", where=str(path), remedy="check corpus.path")
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    total = sum(file.stat().st_size for file in files)
+    if total == 0:
+        raise DataError("the corpus is empty", where=str(path), remedy="check corpus.path")
+    return total
+
+
+def check_versions() -> None:
+    """IncompatibleError for a Python or library below the floor, or a release known to be harmful."""
+    if sys.version_info < (3, 11):
+        raise IncompatibleError(f"Python {sys.version.split()[0]} is too old", remedy="use Python 3.11 or newer")
+    for name, floor in FLOORS.items():
+        try:
+            have = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            raise NotFoundError(f"the library {name} is not installed", remedy="run scripts/install") from None
+        if version_key(have) < version_key(floor) or (name == "lightning" and have in ("2.6.2", "2.6.3")):
+            raise IncompatibleError(f"{name} {have} is below {floor} or harmful", remedy="run scripts/install")
+
+
+def version_key(text: str) -> tuple[int, ...]:
+    numbers = []
+    for part in text.split("+")[0].split("."):
+        digits = "".join(character for character in part if character.isdigit())
+        numbers.append(int(digits) if digits else 0)
+    return tuple(numbers)
+
+
+def memory_estimate(config: PipelineConfiguration) -> dict[str, float]:
+    """Training memory by batch × sequence, in MB. A rough upper figure; nothing is allocated."""
+    model = config.model_config_for()
+    train = config.pretrain
+    tokens = train.per_device_batch_size * model.sequence_len
+    per_token = 4 * (model.n_layer * (12 * model.n_embd + 4 * model.intermediate_size) + 4 * model.n_embd + model.vocab_size)
+    return {
+        "memory_needed_mb": round((model.parameters * TRAINING_BYTES_PER_PARAMETER + tokens * per_token) / MB, 1),
+        "memory_available_mb": round(available_memory_bytes() / MB, 1),
+        "batch_times_sequence": tokens,
+    }
+
+
+def available_memory_bytes() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def recommendations(config: PipelineConfiguration, size_mb: float) -> Iterator[str]:
+    """003's soft rules."""
+    vocab = config.tokenizer.vocab_size
+    if vocab & (vocab - 1):
+        yield f"tokenizer.vocab_size {vocab} is not a power of two; {1 << (vocab.bit_length() - 1)} or {1 << vocab.bit_length()} are recommended"
+    if not (TYPICAL_CORPUS_MB.start <= size_mb < TYPICAL_CORPUS_MB.stop):
+        yield f"the corpus has {size_mb:.3g} MB; 1 to 100 MB is typical"
+    train = config.pretrain
+    if train.per_device_batch_size >= LARGE_BATCH and train.optim.learning_rate > HIGH_RATE_FOR_LARGE_BATCH:
+        yield f"pretrain.optim.learning_rate {train.optim.learning_rate:g} is high for batch {train.per_device_batch_size}"
+    memory = memory_estimate(config)
+    if memory["memory_needed_mb"] > MEMORY_SHARE * memory["memory_available_mb"] > 0:
+        yield (
+            f"batch × sequence needs about {memory['memory_needed_mb']:,.0f} MB of {memory['memory_available_mb']:,.0f} MB free;"
+            " a smaller pretrain.per_device_batch_size would be safer"
+        )
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        yield "no C++ compiler found: training runs in eager mode, more slowly"
