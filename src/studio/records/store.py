@@ -235,7 +235,17 @@ class RecordDB(TinyDB):
     table_class = RecordTable  # type: ignore[assignment]
     default_storage_class = RecordStorage  # type: ignore[assignment]
 
+    @property
+    def records(self) -> RecordStorage:
+        """The storage under its own type."""
+        assert isinstance(self.storage, RecordStorage)
+        return self.storage
+
     def transaction(self) -> contextlib.AbstractContextManager[Draft]:
         """See `RecordStorage.transaction`."""
-        assert isinstance(self.storage, RecordStorage)
-        return self.storage.transaction()
+        return self.records.transaction()
+
+    def put(self, name: str, record_id: str, document: Mapping[str, Any]) -> None:
+        """Insert or replace one record of table `name`; DataError on NaN and what else JSON cannot hold."""
+        with self.transaction() as draft:
+            draft.table(name).put(name, record_id, document)
