@@ -21,7 +21,7 @@ from studio.text import languages
 from studio.text.encodings import detect_encoding, looks_binary, read_pieces
 from studio.text.json_elements import MOST_CHARS, NotAList, iter_elements
 from studio.text.reports import CorpusReport, FileReport, Problem
-from studio.text.splitting import split_text, title_of
+from studio.text.splitting import PASSAGE_CHARS, split_text, title_of
 
 __all__ = ["FORMATS", "CorpusReport", "Document", "FileReport", "Problem", "corpus_files", "read_documents"]
 
@@ -61,6 +61,7 @@ class _File:
     report: FileReport
     corpus: CorpusReport
     language: str
+    passage_chars: int | None
 
     def problem(self, place: str, what: str, remedy: str, *, warning: bool = False) -> None:
         self.corpus.add(self.report, place, what, remedy, "warning" if warning else "error")
@@ -79,13 +80,20 @@ class _File:
 
 
 def read_documents(
-    path: Path, *, report: CorpusReport, strict: bool = False, format: str = "auto", language: str | None = None
+    path: Path,
+    *,
+    report: CorpusReport,
+    strict: bool = False,
+    format: str = "auto",
+    language: str | None = None,
+    passage_chars: int | None = PASSAGE_CHARS,
 ) -> Iterator[Document]:
     """The documents of a file or of every file below a folder, in the order of their paths.
 
-    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. NotFoundError
-    when there is no `path`, DataError when a folder holds no file that can be read as text, and in `strict` mode for the
-    first problem.
+    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. Plain text is
+    cut into passages of `passage_chars` (see `splitting`; None: a file is one document, and is then held in memory whole).
+    NotFoundError when there is no `path`, DataError when a folder holds no file that can be read as text, and in `strict`
+    mode for the first problem.
     """
     report.strict = report.strict or strict
     files = corpus_files(path, report=report, format=format)
@@ -93,7 +101,8 @@ def read_documents(
         raise DataError("no file here can be read as text", where=str(path), remedy=f"Known: {', '.join(FORMATS)}.")
     root = path if path.is_dir() else path.parent
     for file in files:
-        yield from _read_file(file, file.relative_to(root).as_posix(), report, format, language)
+        name = file.relative_to(root).as_posix()
+        yield from _read_file(file, name, report, format, language, passage_chars)
 
 
 def corpus_files(path: Path, *, report: CorpusReport | None = None, format: str = "auto") -> list[Path]:
@@ -116,11 +125,12 @@ def corpus_files(path: Path, *, report: CorpusReport | None = None, format: str 
 
 
 def _read_file(
-    path: Path, name: str, report: CorpusReport, format: str, language: str | None
+    path: Path, name: str, report: CorpusReport, format: str, language: str | None, passage_chars: int | None
 ) -> Iterator[Document]:
     entry = FileReport(name, path.stat().st_size)
     report.files.append(entry)
-    file = _File(path, name, entry, report, languages.iso3(language) if language else languages.from_filename(path))
+    spoken = languages.iso3(language) if language else languages.from_filename(path)
+    file = _File(path, name, entry, report, spoken, passage_chars)
     kind = FORMATS.get(path.suffix.lower()) if format == "auto" else format
     reader = _READERS.get(kind or "")
     if reader is None:
@@ -169,7 +179,8 @@ def _pieces(file: _File, *, newline: str | None = None) -> Iterator[str]:
 
 
 def _read_text(file: _File) -> Iterator[Document]:
-    for text in split_text(_pieces(file)):
+    pieces = _pieces(file)
+    for text in ["".join(pieces)] if file.passage_chars is None else split_text(pieces, file.passage_chars):
         if text.strip():
             yield file.document(text, title=title_of(text))
 

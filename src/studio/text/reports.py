@@ -37,6 +37,10 @@ class FileReport:
     converted: bool = False
     problems: list[Problem] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What manifests keep."""
+        return asdict(self)
+
     @property
     def refused(self) -> bool:
         """Whether the file gave no document because of an error."""
@@ -82,6 +86,6 @@ class CorpusReport:
         self._ids.add(unique)
         return unique
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What manifests keep."""
-        return {"documents": self.documents, "bytes": self.bytes, "files": [asdict(file) for file in self.files]}
+        return {"documents": self.documents, "bytes": self.bytes, "files": [file.to_dict() for file in self.files]}

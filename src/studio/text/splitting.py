@@ -1,17 +1,15 @@
 """A long plain text as many documents of bounded size.
 
-A text of at most WHOLE_CHARS is one document. A longer one (a book) is cut where a paragraph ends, as soon as TARGET_CHARS are
-full, earlier before a chapter's heading; a paragraph without end is cut at a line, a sentence or a space, and at
-WHOLE_CHARS at the latest. The pieces joined are the text, character by character. Splitting by document into training and
+A text of at most twice `passage_chars` is one document. A longer one (a book) is cut where a paragraph ends, as soon as
+`passage_chars` are full, earlier before a chapter's heading; a paragraph without end is cut at a line, a sentence or a
+space, and at twice `passage_chars` at the latest. The pieces joined are the text, character by character. Splitting by document into training and
 validation is thereby meaningful for a corpus of three books. Only one piece is in memory.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 
-TARGET_CHARS = 4000
-WHOLE_CHARS = 8000
-_LEAST_CHARS = 1000
+PASSAGE_CHARS = 4000
 
 _HEADING = re.compile(
     r"\n[ \t]*\n(?=[ \t]*(?:#{1,6} \S|(?:chapter|book|part|act|scene|cap[ií]tulo|libro|parte|acto|kapitel|chapitre)"
@@ -21,28 +19,29 @@ _HEADING = re.compile(
 _ENDS = (re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n"), re.compile(r"[.!?…][\"'”’)]*\s+"), re.compile(r"\s+"))
 
 
-def split_text(pieces: Iterable[str]) -> Iterator[str]:
-    """Cut the text that `pieces` make up (their own borders mean nothing) into documents of at most WHOLE_CHARS."""
+def split_text(pieces: Iterable[str], passage_chars: int = PASSAGE_CHARS) -> Iterator[str]:
+    """Cut the text that `pieces` make up (their own borders mean nothing) into documents."""
     text, start = "", 0
     for piece in pieces:
         text, start = text[start:] + piece, 0
-        while len(text) - start > WHOLE_CHARS:
-            end = _cut(text, start)
+        while len(text) - start > 2 * passage_chars:
+            end = _cut(text, start, passage_chars)
             yield text[start:end]
             start = end
     if start < len(text):
         yield text[start:]
 
 
-def _cut(text: str, start: int) -> int:
-    heading = _HEADING.search(text, start + _LEAST_CHARS, start + TARGET_CHARS)
+def _cut(text: str, start: int, passage_chars: int) -> int:
+    full, limit = start + passage_chars, start + 2 * passage_chars
+    heading = _HEADING.search(text, start + passage_chars // 4, full)
     if heading:
         return heading.end()
     for pattern in _ENDS:
-        end = pattern.search(text, start + TARGET_CHARS, start + WHOLE_CHARS)
+        end = pattern.search(text, full, limit)
         if end:
             return end.end()
-    return start + WHOLE_CHARS
+    return limit
 
 
 def title_of(text: str) -> str:

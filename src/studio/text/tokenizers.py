@@ -10,8 +10,10 @@ It knows nothing of models, shards or corpora.
 """
 
 import codecs
+import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +77,15 @@ class Tokenizer:
         """Learn the vocabulary from `texts` (read once, not kept). ConfigError or DataError; state of 001."""
         self._become(TokenizerState.TRAINING)
         try:
-            backend = train_backend(cfg.model_type, _counted(texts), cfg.vocab_size, byte_fallback=cfg.byte_fallback)
+            sample = _sample(_checked(texts), int(cfg.max_train_mb * 1e6), cfg.seed)
+            backend = train_backend(
+                cfg.model_type,
+                sample,
+                cfg.vocab_size,
+                byte_fallback=cfg.byte_fallback,
+                min_frequency=cfg.min_frequency,
+                max_piece_chars=cfg.max_piece_chars,
+            )
         except UnicodeEncodeError as error:
             raise _surrogate(error.object, "a training text") from error
         self.model_type = str(cfg.model_type)
@@ -257,7 +267,7 @@ class Tokenizer:
 def train_tokenizer(texts: Iterable[str], cfg: "TokenizerConfig") -> Tokenizer:
     """Train a tokenizer of `cfg.model_type` with `cfg.vocab_size` tokens (fewer if the text has no more: `shortfall`).
 
-    `texts` is read once and may be endless in size: only counts of distinct pieces are kept. DataError when there is
+    `texts` is read once; of more than `cfg.max_train_mb` a random choice is kept. DataError when there is
     no text at all or a text holds a lone surrogate; ConfigError when vocab_size is too small.
     """
     tokenizer = Tokenizer()
@@ -328,15 +338,28 @@ def _special_tokens_map() -> dict[str, Any]:
     return {**named, "additional_special_tokens": [SPECIALS[n] for n in ("system", "user", "assistant", "end")]}
 
 
-def _counted(texts: Iterable[str]) -> Iterable[str]:
+def _checked(texts: Iterable[str]) -> Iterator[str]:
     seen = 0
     for text in texts:
         if _has_surrogate(text):
             raise _surrogate(text, "a training text")
-        seen += bool(text)
+        seen += not text.isspace() and bool(text)
         yield text
     if not seen:
         raise DataError("there is no text to train a tokenizer on", remedy="Check the corpus: every text is empty.")
+
+
+def _sample(texts: Iterable[str], most_chars: int, seed: int) -> Iterator[str]:
+    """All texts, or a random choice by `seed` of at most `most_chars` characters, in their order; one pass."""
+    chance = random.Random(seed)
+    kept: list[tuple[float, int, str]] = []  # a heap: the text with the highest draw leaves first
+    size = 0
+    for number, text in enumerate(texts):
+        heapq.heappush(kept, (-chance.random(), number, text))
+        size += len(text)
+        while size > most_chars and len(kept) > 1:
+            size -= len(heapq.heappop(kept)[2])
+    return (text for _, _, text in sorted(kept, key=lambda entry: entry[1]))
 
 
 def _has_surrogate(text: str) -> bool:

@@ -43,8 +43,13 @@ _PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?(?:(?!<[|0])[^\s\p{L}\p{M}\p{N}])+| ?<|\n+|\
 """Words and runs of signs with the space before them, single digits, newlines, other white space."""
 
 
-def train_backend(kind: str, texts: Iterable[str], vocab_size: int, *, byte_fallback: bool) -> Backend:
+def train_backend(
+    kind: str, texts: Iterable[str], vocab_size: int, *, byte_fallback: bool, min_frequency: int, max_piece_chars: int
+) -> Backend:
     """A trained backend of type `kind` (bpe, unigram, char, word) with at most `vocab_size` tokens.
+
+    bpe, char and word leave out what occurs less than `min_frequency` times; tokens of bpe and unigram have at most
+    `max_piece_chars` characters.
 
     ConfigError when the special tokens and bytes alone need more than `vocab_size`.
     """
@@ -58,10 +63,14 @@ def train_backend(kind: str, texts: Iterable[str], vocab_size: int, *, byte_fall
             remedy="Raise vocab_size, or turn byte_fallback off (unigram, char and word only).",
         )
     if kind == "bpe":
-        return _finished(_train_bpe(texts, vocab_size))
+        return _finished(_train_bpe(texts, vocab_size, min_frequency, max_piece_chars))
     if kind == "unigram":
-        return _finished(_train_unigram(texts, vocab_size, byte_fallback=byte_fallback))
-    entries = _most_common_characters(texts) if kind == "char" else _most_common_words(texts, vocab_size)
+        return _finished(_train_unigram(texts, vocab_size, max_piece_chars, byte_fallback=byte_fallback))
+    entries = (
+        _most_common_characters(texts, min_frequency)
+        if kind == "char"
+        else _most_common_words(texts, vocab_size, min_frequency)
+    )
     return _finished(_whole_entries(kind, entries, vocab_size, byte_fallback=byte_fallback))
 
 
@@ -70,7 +79,7 @@ def _finished(backend: Backend) -> Backend:
     return backend
 
 
-def _train_bpe(texts: Iterable[str], vocab_size: int) -> Backend:
+def _train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, max_piece_chars: int) -> Backend:
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -83,13 +92,15 @@ def _train_bpe(texts: Iterable[str], vocab_size: int) -> Backend:
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=min_frequency,
+        max_token_length=max_piece_chars,
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
     return backend
 
 
-def _train_unigram(texts: Iterable[str], vocab_size: int, *, byte_fallback: bool) -> Backend:
+def _train_unigram(texts: Iterable[str], vocab_size: int, max_piece_chars: int, *, byte_fallback: bool) -> Backend:
     backend = Backend(models.Unigram())
     backend.normalizer = normalizers.Sequence(
         [normalizers.Replace(ESCAPE, f"{ESCAPE}0"), normalizers.Replace(SPACE, f"{ESCAPE}1")]
@@ -107,6 +118,7 @@ def _train_unigram(texts: Iterable[str], vocab_size: int, *, byte_fallback: bool
         special_tokens=list(SPECIAL_TOKENS),
         unk_token=SPECIALS["unk"],
         shrinking_factor=0.75,
+        max_piece_length=max_piece_chars,
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
@@ -138,14 +150,19 @@ def _with_byte_tokens(backend: Backend, byte_tokens: tuple[str, ...], vocab_size
     return Backend.from_str(json.dumps(document))
 
 
-def _most_common_characters(texts: Iterable[str]) -> list[str]:
+def _most_common_characters(texts: Iterable[str], min_frequency: int) -> list[str]:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
-    return [character for character, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return _by_frequency(counts, min_frequency)
 
 
-def _most_common_words(texts: Iterable[str], vocab_size: int) -> list[str]:
+def _by_frequency(counts: Counter[str], min_frequency: int) -> list[str]:
+    common = [(-count, entry) for entry, count in counts.items() if count >= min_frequency]
+    return [entry for _, entry in sorted(common)]
+
+
+def _most_common_words(texts: Iterable[str], vocab_size: int, min_frequency: int) -> list[str]:
     """Words by frequency, after the single characters that spell the unknown ones (an eighth of the room at most)."""
     characters: Counter[str] = Counter()
 
@@ -156,12 +173,13 @@ def _most_common_words(texts: Iterable[str], vocab_size: int) -> list[str]:
 
     backend = Backend(models.WordLevel(unk_token=SPECIALS["unk"]))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
-    backend.train_from_iterator(
-        counted(), trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=[], show_progress=False)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=[], show_progress=False
     )
+    backend.train_from_iterator(counted(), trainer)
     by_id = sorted(backend.get_vocab().items(), key=lambda item: item[1])
-    common = sorted(characters.items(), key=lambda item: (-item[1], item[0]))[: max(1, vocab_size // 8)]
-    return list(dict.fromkeys([character for character, _ in common] + [word for word, _ in by_id]))
+    common = _by_frequency(characters, min_frequency)[: max(1, vocab_size // 8)]
+    return list(dict.fromkeys([*common, *(word for word, _ in by_id)]))
 
 
 def _whole_entries(kind: str, entries: list[str], vocab_size: int, *, byte_fallback: bool) -> Backend:
