@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studio.config.model import ModelConfig
-from studio.nn.kv_cache import CacheStep, config_head_dim
+from studio.nn.kv_cache import CacheStep
 
 
 EXPLICIT_UP_TO = 512
@@ -70,8 +70,8 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.kv_heads = config.n_head, config.n_kv_head or config.n_head
-        self.head_dim = config_head_dim(config)
+        self.heads, self.kv_heads = config.n_head, config.n_kv_head
+        self.head_dim = config.head_dim
         self.q_proj = nn.Linear(config.n_embd, self.heads * self.head_dim, bias=False)
         self.k_proj = nn.Linear(config.n_embd, self.kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(config.n_embd, self.kv_heads * self.head_dim, bias=False)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from studio.config.model import ModelConfig
 from studio.nn.attention import Attention, RMSNorm, rotary_tables, segment_mask
-from studio.nn.kv_cache import CacheStep, KVCache, config_head_dim
+from studio.nn.kv_cache import CacheStep, KVCache
 from studio.nn.losses import linear_cross_entropy
 
 
@@ -78,7 +78,7 @@ class GPT(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
         self._register_state_dict_hook(_drop_tied_head)
         self.register_load_state_dict_pre_hook(_restore_tied_head)
-        cos, sin = rotary_tables(config.sequence_len, config_head_dim(config), config.rope_theta)
+        cos, sin = rotary_tables(config.sequence_len, config.head_dim, config.rope_theta)
         self.register_buffer("rope_cos", cos, persistent=False)  # (sequence_len, head_dim)
         self.register_buffer("rope_sin", sin, persistent=False)
         self.init_weights()

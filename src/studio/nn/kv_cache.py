@@ -30,7 +30,7 @@ class KVCache:
         self.capacity = config.sequence_len if capacity is None else capacity
         if not 0 < self.capacity <= config.sequence_len:
             raise ValueError(f"cache capacity {self.capacity} is outside 1..{config.sequence_len} (sequence_len)")
-        shape = (config.n_layer, slots, config.n_kv_head or config.n_head, self.capacity + 1, config_head_dim(config))
+        shape = (config.n_layer, slots, config.n_kv_head, self.capacity + 1, config.head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (L, S, KV, C + 1, head_dim)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths = [0] * slots
@@ -89,8 +89,3 @@ class CacheStep:
         """The step is done: the new tokens now count."""
         for row, count in zip(self.rows, self.counts, strict=True):
             self.cache.lengths[row] += count
-
-
-def config_head_dim(config: ModelConfig) -> int:
-    """Width of one attention head."""
-    return config.head_dim or config.n_embd // config.n_head

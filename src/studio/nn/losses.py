@@ -13,6 +13,7 @@ It knows hidden states, a head's weight and targets. It refuses to know the mode
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -62,7 +63,7 @@ def _operation(
     grad_hidden, grad_weight = _no_gradients(hidden_ND)
     if gradients:
         grad_hidden, grad_weight = torch.empty_like(hidden_ND), torch.zeros_like(weight_VD, dtype=torch.float32)
-    with torch.no_grad(), torch.autocast(hidden_ND.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(hidden_ND.device.type, enabled=False), _below_autograd():
         weight, logits_CV = weight_VD.to(hidden_ND.dtype), hidden_ND.new_empty(rows, words)
         for start in range(0, tokens, rows):
             # The last chunk ends where the batch ends, so that all have one shape; rows it repeats have no share.
@@ -125,6 +126,16 @@ def exponentials_(logits_CV: Tensor, index_C: Tensor, share_C: Tensor, z_loss: f
     slope_C = 1.0 + 2.0 * z_loss * normaliser_C  # of (normaliser + z_loss * normaliser²)
     logits_CV.copy_(exponentials)
     return loss, slope_C * share_C / sum_C, (target_C - top_C1[:, 0]).exp() - sum_C / slope_C
+
+
+def _below_autograd() -> AbstractContextManager[None]:
+    """Switch off the bookkeeping of views: the compiler's first run has it off, later runs not, and its guards compare.
+
+    Without this the inner kernel is compiled twice, and seconds are lost.
+    """
+    views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+    guard: AbstractContextManager[None] = torch._C._ExcludeDispatchKeyGuard(views)
+    return guard
 
 
 @cache
