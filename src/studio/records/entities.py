@@ -57,7 +57,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class Part(BaseModel):
     """A piece of a record."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
 
 
 class Record(Part):

@@ -1,8 +1,8 @@
 """Every lifecycle: the states of each kind of thing and which may follow which.
 
-Specs 000, 001 and 003, and for what spec 004 leaves open DESIGN §3. The states are written as the specs spell them.
-Where a lower floor judges its own states (checkpoints, inference sessions), its table says the same as the one here, and
-a test compares them. This module knows tables only: `records.repositories` enforces them.
+Specs 000, 001 and 003, and DESIGN §3 for what spec 004 leaves open; the states are written as the specs spell them. Where
+a lower floor judges its own states (checkpoints, inference sessions), its table says the same as the one here; a test
+compares them. This module knows tables only: `records.repositories` enforces them.
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 """Records in and out of the store: the one place that checks owners, lifecycles and unique names.
 
-A repository turns entities into stored documents and back. It knows nothing of what the entities are for; every rule that
-it enforces is data in a `Kind`.
+A repository turns entities into stored documents and back. It knows nothing of what the entities are for; every rule
+that it enforces is data in a `Kind`.
 """
 
 import contextlib
