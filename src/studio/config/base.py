@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from studio.config import aliases
@@ -151,6 +153,31 @@ def owner_of(cls: type[BaseModel], dotted: str) -> type[BaseModel] | None:
         field = current.model_fields.get(part)
         current = _model_in(field.annotation) if field else None
     return current
+
+
+def field_of(cls: type[BaseModel], dotted: str) -> FieldInfo | None:
+    """The field that `dotted` names inside `cls`, None when there is none."""
+    prefix, _, last = dotted.rpartition(".")
+    owner = owner_of(cls, prefix)
+    return owner.model_fields.get(last) if owner is not None else None
+
+
+def takes_only_text(field: FieldInfo) -> bool:
+    """Whether a field holds free text (or null): then nothing in the text can mean anything else."""
+    annotation = field.annotation
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    bare = {get_args(part)[0] if get_origin(part) is Annotated else part for part in parts}
+    return str in bare and bare <= {str, type(None)}
+
+
+def canonical_tree(cls: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` under canonical names at every depth, so that it can be merged with data that is."""
+    result = aliases.translate(cls.__name__, data)
+    for name, value in result.items():
+        owner = owner_of(cls, name)
+        if owner is not None and isinstance(value, Mapping):
+            result[name] = canonical_tree(owner, value)
+    return result
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -79,6 +79,10 @@ class ModelShape(Frozen):
         embeddings = vocab_size * self.n_embd * (1 if self.tie_word_embeddings else 2)
         return embeddings + self.n_layer * self.layer_parameters() + self.n_embd
 
+    def with_vocab(self, vocab_size: int) -> ModelConfig:
+        """The whole model configuration, once the tokenizer is known."""
+        return ModelConfig(vocab_size=vocab_size, **self.model_dump())
+
 
 class ModelConfig(ModelShape):
     """001 ModelConfig, with the fields of the Qwen3 layout that 001 leaves open."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from studio.config.base import Frozen, refuse
-from studio.config.model import ModelConfig, ModelShape
+from studio.config.model import ModelShape
 from studio.config.text import CleaningConfig, CorpusConfig, DataConfig, DataSource, TokenizerConfig
 from studio.config.training import OptimizerConfig, TrainConfig
 
@@ -49,10 +49,6 @@ class ModelArchitecture(ModelShape):
     """Longest sequence in tokens, 32 to 2048."""
     intermediate_size: int = Field(default=256, ge=128, le=2048)
     """Hidden width of the feed-forward part, 128 to 2048."""
-
-    def with_vocab(self, vocab_size: int) -> ModelConfig:
-        """The whole model configuration, once the tokenizer is known."""
-        return ModelConfig(vocab_size=vocab_size, **self.model_dump())
 
 
 class ExportConfig(Frozen):
@@ -147,11 +143,15 @@ class PipelineConfiguration(Frozen):
 
     @classmethod
     def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """003's defaults under what a stage says itself."""
+        """003's defaults under what a stage says itself, and the run's seed where a part has none."""
+        seed = {"seed": data["seed"]} if "seed" in data else {}
+        for part in ("data", "tokenizer", "validation"):
+            if seed and isinstance(data.get(part, {}), Mapping):
+                data[part] = seed | dict(data.get(part, {}))
         for stage in STAGE_DEFAULTS:
-            given = data.get(stage)
+            given = data.get(stage, {} if stage == "pretrain" else None)
             if isinstance(given, Mapping):
-                data[stage] = _stage_data(stage, given)
+                data[stage] = _stage_data(stage, seed | dict(given))
         return data
 
     @model_validator(mode="after")
