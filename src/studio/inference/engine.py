@@ -61,10 +61,9 @@ class Engine:
         """
         prompt = [int(token) for token in prompt_ids]
         self._check_prompt(prompt)
-        checked = self._checked(params or GenerationParams(), self.context_len - len(prompt))
-        stream = Stream(
-            prompt, checked, self.tokenizer.stream(), ends=self._ends, on_end=self.metrics.finished
-        )
+        room = self.context_len - len(prompt)
+        checked = (params or GenerationParams()).checked_for(self.backend.vocab_size, room)
+        stream = Stream(prompt, checked, self.tokenizer.stream(), ends=self._ends, on_end=self.metrics.finished)
         with self._changed:
             if self._closing:
                 raise ConflictError("the engine is closed", where="engine")
@@ -108,10 +107,6 @@ class Engine:
                 where="prompt",
                 remedy="Shorten it.",
             )
-
-    def _checked(self, params: GenerationParams, room: int) -> GenerationParams:
-        explicit = "max_tokens" in params.model_fields_set
-        return params.checked_for(vocab_size=self.backend.vocab_size, room=room, explicit=explicit)
 
     # -- the model thread -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """One stream of generated tokens: what the caller holds, and what the model thread feeds.
 
-It knows ids, text and why it ended. It refuses to know models and batches. The caller's side (`Stream`) may be used from
-any thread; the feeding side (`accept`, `finish`, `fail`) belongs to the engine's.
+It knows ids, text and why it ended. It refuses to know models and batches. The caller's side may be used from any
+thread; the feeding side (`accept`, `finish`, `fail`) belongs to the engine's.
 """
 
 import queue

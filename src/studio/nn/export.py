@@ -5,9 +5,7 @@ good: `nn.parity` judges that, and without its verdict (`parity.json`) no engine
 """
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,30 +15,12 @@ from safetensors import SafetensorError, safe_open
 from studio.config.model import ModelConfig
 from studio.core.errors import DataError, IncompatibleError, NotFoundError
 from studio.core.fsio import atomic_write_json, read_json, sha256_file
+from studio.nn.exported import EXPORT_FILE, FP32_FILE, INT8_FILE, ExportInfo
 from studio.nn.graph import build_graph, padded_head_dim
 
-FORMAT_VERSION = "1.0.0"
-FP32_FILE = "model.onnx"
-INT8_FILE = "model.int8.onnx"
-EXPORT_FILE = "export.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 COPIED_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 EXTERNAL_BYTES = 256 << 20  # above this, weights lie beside the graph: a protobuf message ends at 2 GiB
-
-
-@dataclass(frozen=True, slots=True)
-class ExportInfo:
-    """What `export.json` says: enough to allocate a cache and feed the graph without reading it."""
-
-    vocab_size: int
-    sequence_len: int
-    n_layer: int
-    n_kv_head: int
-    head_dim: int  # of the cache: padded to what the kernel takes
-    parameters: int
-    variants: tuple[str, ...]
-    checkpoint_sha256: str  # of the checkpoint's model.safetensors
-    format_version: str = FORMAT_VERSION
 
 
 def export_onnx(checkpoint_dir: Path, out_dir: Path, *, int8: bool) -> list[Path]:
@@ -63,7 +43,7 @@ def export_onnx(checkpoint_dir: Path, out_dir: Path, *, int8: bool) -> list[Path
         vocab_size=config.vocab_size,
         sequence_len=config.sequence_len,
         n_layer=config.n_layer,
-        n_kv_head=config.n_kv_head or config.n_head,
+        n_kv_head=config.n_kv_head,
         head_dim=padded_head_dim(config),
         parameters=sum(weight.size for weight in weights.values()),
         variants=tuple(path.name for path in graphs),
@@ -71,22 +51,6 @@ def export_onnx(checkpoint_dir: Path, out_dir: Path, *, int8: bool) -> list[Path
     )
     atomic_write_json(out_dir / EXPORT_FILE, {name: getattr(info, name) for name in ExportInfo.__slots__})
     return graphs
-
-
-def read_export(folder: Path) -> ExportInfo:
-    """`export.json` of an export; NotFoundError, or IncompatibleError for another major format version."""
-    fields: dict[str, Any] = read_json(_existing(folder / EXPORT_FILE))
-    version = str(fields.get("format_version", ""))
-    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
-        raise IncompatibleError(
-            f"export format {version or 'unknown'}, this version reads {FORMAT_VERSION}",
-            where=str(folder / EXPORT_FILE),
-            remedy="Export the checkpoint again.",
-        )
-    try:
-        return ExportInfo(**{**fields, "variants": tuple(fields["variants"])})
-    except (KeyError, TypeError) as error:
-        raise DataError(f"not an export description: {error}", where=str(folder / EXPORT_FILE)) from error
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -103,13 +67,11 @@ def write_graph(model: onnx.ModelProto, path: Path) -> None:
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_BYTES:
         onnx.save_model(model, path)
         return
-    onnx.save_model(
-        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}.data"
-    )
+    onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}.data")
 
 
 def differing_weights(checkpoint_dir: Path, graph: Path) -> list[str]:
-    """Names of the graph's constants that are not what the checkpoint's weights give; what a failed parity points at."""
+    """Names of the graph's constants that the checkpoint's weights do not give: what a failed parity points at."""
     config = ModelConfig.from_hf(read_json(checkpoint_dir / "config.json"))
     weights = read_weights(checkpoint_dir / "model.safetensors")
     wanted = build_graph(config, weights, int8=graph.name == INT8_FILE).graph.initializer

@@ -10,14 +10,15 @@ Design choices, each measured against a traced export (`torch.onnx.export`) of t
 - Streams of different lengths share a batch: `seqlens` gives each row's own length, no padding takes part.
 - `rows` picks the positions whose logits are wanted, so that a prefill pays for one row of the output head, while
   scoring and the parity gate ask for all of them with the same file.
-- int8 is block-wise (`MatMulNBits`, 8 bits, blocks of 32 along the input) with activations quantised per row and block.
-  `quantize_dynamic` of ONNX Runtime scales activations per *tensor*, which would let one stream's values change another's.
-- A head that is no multiple of 16 wide is padded with zeros (the RoPE kernel wants 16); the norm's weight and epsilon are
-  rescaled so that the padded norm is the same number.
+- int8 is block-wise (`MatMulNBits`, 8 bits, blocks of 32 along the input), activations quantised per row and block.
+  ONNX Runtime's `quantize_dynamic` scales activations per *tensor*: one stream would change another's logits.
+- A head that is no multiple of 16 wide is padded with zeros (the RoPE kernel wants 16); the norm's weight and epsilon
+  are rescaled so that the padded norm is the same number.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,7 +39,6 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 def padded_head_dim(config: ModelConfig) -> int:
     """Width of one head in the graph's cache: `head_dim` rounded up to what the kernel takes."""
-    assert config.head_dim is not None
     return -(-config.head_dim // HEAD_MULTIPLE) * HEAD_MULTIPLE
 
 
@@ -81,7 +81,7 @@ def quantize_blocks(weight_NK: Array, block: int = INT8_BLOCK) -> tuple[NDArray[
 
 
 def pad_heads(weight: Array, heads: int, half: int, head: int) -> Array:
-    """Rows (heads * 2 * half, ...) to (heads * head, ...): each half of a head keeps its place in its own padded half."""
+    """Rows (heads * 2 * half, ...) to (heads * head, ...): each half of a head begins its padded half."""
     split = weight.reshape(heads, 2, half, *weight.shape[1:])
     padded = np.zeros((heads, 2, head // 2, *weight.shape[1:]), np.float32)
     padded[:, :, :half] = split
@@ -89,7 +89,6 @@ def pad_heads(weight: Array, heads: int, half: int, head: int) -> Array:
 
 
 def _half(config: ModelConfig) -> int:
-    assert config.head_dim is not None
     return config.head_dim // 2
 
 
@@ -138,15 +137,15 @@ class _Builder:
         config, prefix = self.config, f"model.layers.{index}.self_attn"
         half, head = _half(config), self.head
         queries = pad_heads(self.weights[f"{prefix}.q_proj.weight"], config.n_head, half, head)
-        keys = pad_heads(self.weights[f"{prefix}.k_proj.weight"], self.kv_heads, half, head)
-        values = pad_heads(self.weights[f"{prefix}.v_proj.weight"], self.kv_heads, half, head)
+        keys = pad_heads(self.weights[f"{prefix}.k_proj.weight"], self.config.n_kv_head, half, head)
+        values = pad_heads(self.weights[f"{prefix}.v_proj.weight"], self.config.n_kv_head, half, head)
         packed = self.linear(f"qkv{index}", normed, np.concatenate([queries, keys, values]))
-        widths = [config.n_head * head, self.kv_heads * head, self.kv_heads * head]
+        widths = [config.n_head * head, self.config.n_kv_head * head, self.config.n_kv_head * head]
         parts = [f"q{index}", f"k{index}", f"v{index}"]
         self.constant(f"qkv_widths{index}", np.array(widths, np.int64))
         self.nodes.append(helper.make_node("Split", [packed, f"qkv_widths{index}"], parts, axis=-1))
         query = self.head_norm(f"q_norm{index}", parts[0], f"{prefix}.q_norm.weight", config.n_head)
-        key = self.head_norm(f"k_norm{index}", parts[1], f"{prefix}.k_norm.weight", self.kv_heads)
+        key = self.head_norm(f"k_norm{index}", parts[1], f"{prefix}.k_norm.weight", self.config.n_kv_head)
         attended = self.grouped_query_attention(index, [query, key, parts[2]])
         output_TD = pad_heads(self.weights[f"{prefix}.o_proj.weight"].T, config.n_head, half, head).T
         return self.linear(f"o{index}", attended, output_TD)
@@ -164,7 +163,7 @@ class _Builder:
         return self.node("Reshape", [normed, f"{name}.joined"], name)
 
     def grouped_query_attention(self, index: int, query_key_value: list[str]) -> str:
-        cache = ["B", self.kv_heads, "capacity", self.head]
+        cache: list[str | int | None] = ["B", self.config.n_kv_head, "capacity", self.head]
         past, present = ([f"{when}_{what}_{index}" for what in ("key", "value")] for when in ("past", "present"))
         self.inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, cache) for name in past]
         self.outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, cache) for name in present]
@@ -176,17 +175,12 @@ class _Builder:
                 [attended, *present],
                 domain=CONTRIB,
                 num_heads=self.config.n_head,
-                kv_num_heads=self.kv_heads,
+                kv_num_heads=self.config.n_kv_head,
                 do_rotary=1,
                 scale=float(2 * _half(self.config)) ** -0.5,
             )
         )
         return attended
-
-    @property
-    def kv_heads(self) -> int:
-        assert self.config.n_kv_head is not None
-        return self.config.n_kv_head
 
     def mlp(self, index: int, normed: str) -> str:
         prefix = f"model.layers.{index}.mlp"
@@ -240,7 +234,7 @@ class _Builder:
         )
         return total, name
 
-    def node(self, op: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 

@@ -1,9 +1,8 @@
 """The parity gate: an exported model may be used only when it and the trainer agree.
 
-It compares what two sides make of the same texts: token ids first (a wrong template or tokenizer makes every later number
-meaningless), then logits and greedy choices. Its verdict is `parity.json`, with the hash of every file of the export; a
-file that changed afterwards, or a folder without a verdict, is refused. It refuses to know how either side computes:
-both come as a `Scorer`.
+It compares what two sides make of the same texts: token ids first (a wrong template or tokenizer makes every later
+number meaningless), then logits and greedy choices. It refuses to know how either side computes (both come as a
+`Scorer`) and where the verdict lies (`nn.exported`).
 
 How int8 is judged: rounding weights to 8 bits moves logits by more than any useful bound, so its measure is whether the
 same token is chosen at each position of the trainer's own greedy continuations (`greedy_agreement`), with the mean
@@ -11,21 +10,19 @@ KL divergence stated beside it. fp32 must hold the bound on logits too.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from studio.core.clock import iso
-from studio.core.errors import DataError, IntegrityError, NotFoundError, ParityError, StudioError, ValidationFailure
-from studio.core.fsio import atomic_write_json, read_json, sha256_file
+from studio.core.errors import DataError, ParityError, StudioError
+from studio.core.fsio import read_json
+from studio.nn.exported import Agreement
 from studio.text.templates import render_chat, render_jinja
 from studio.text.tokenizers import Tokenizer
 
-PARITY_FILE = "parity.json"
 MAX_LOGIT_DELTA = 1e-3  # fp32
 MIN_GREEDY_FP32 = 0.999  # a tie may fall either way
 MIN_GREEDY_INT8 = 0.98  # below it int8 is kept out of use
@@ -42,46 +39,9 @@ class Scorer(Protocol):
         """Logits (T, V) at every position of one sequence."""
         ...
 
-    def greedy(self, prompt: Sequence[int], tokens: int) -> list[int]:
-        """The most likely continuation, made the way this side decodes (through its cache)."""
+    def greedy(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+        """The most likely continuation of each prompt, made the way this side decodes (through its cache)."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How two sides compare over some prompts.
-
-    `greedy_agreement` is the share of positions, along the trainer's greedy continuations, where both choose the same
-    token; `same_continuations` the share of prompts whose free-running continuations are equal to the last token.
-    """
-
-    prompts: int
-    positions: int
-    max_logit_delta: float
-    mean_kl: float  # nats
-    greedy_agreement: float
-    same_continuations: float
-    limit_logit_delta: float | None
-    limit_greedy: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the limits are kept."""
-        delta_ok = self.limit_logit_delta is None or self.max_logit_delta <= self.limit_logit_delta
-        return delta_ok and self.greedy_agreement >= self.limit_greedy
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """The verdict that lies in an export as `parity.json`."""
-
-    use: str  # the graph an engine opens by default
-    variants: dict[str, Agreement]
-    texts: int
-    conversations: int
-    checkpoint_sha256: str
-    files: dict[str, str] = field(default_factory=dict)  # name to SHA-256, every file but parity.json
-    created_at: str = field(default_factory=iso)
 
 
 def check_token_ids(
@@ -105,15 +65,19 @@ def compare(
     reference: Scorer,
     candidate: Scorer,
     prompts: Sequence[Sequence[int]],
+    continuations: Sequence[list[int]],
     *,
-    new_tokens: int = NEW_TOKENS,
     limit_logit_delta: float | None = MAX_LOGIT_DELTA,
     limit_greedy: float = MIN_GREEDY_FP32,
 ) -> Agreement:
-    """Measure both sides on the same prompts; judges nothing (see `Agreement.holds`)."""
-    worst, divergence, positions, chosen, agreed, same = 0.0, 0.0, 0, 0, 0, 0
-    for prompt in prompts:
-        continuation = reference.greedy(prompt, new_tokens)
+    """Measure both sides on the same prompts; judges nothing (see `Agreement.holds`).
+
+    `continuations` are the reference's own, all of one length: they are asked for once, for every variant.
+    """
+    worst, divergence, positions, chosen, agreed = 0.0, 0.0, 0, 0, 0
+    own = candidate.greedy(prompts, len(continuations[0]))
+    same = sum(made == wanted for made, wanted in zip(own, continuations, strict=True))
+    for prompt, continuation in zip(prompts, continuations, strict=True):
         ids = [*prompt, *continuation][:-1]  # the last token was chosen, never fed
         wanted, found = reference.logits(ids), candidate.logits(ids)
         worst = max(worst, _delta(wanted, found))
@@ -122,7 +86,6 @@ def compare(
         tail = slice(len(prompt) - 1, None)
         agreed += int((wanted[tail].argmax(1) == found[tail].argmax(1)).sum())
         chosen += len(continuation)
-        same += candidate.greedy(prompt, new_tokens) == continuation
     return Agreement(
         prompts=len(prompts),
         positions=positions,
@@ -136,7 +99,7 @@ def compare(
 
 
 def require(agreement: Agreement, graph: Path, *, differing: Sequence[str] = ()) -> None:
-    """ParityError (`weights`) unless the agreement holds; `differing` names the constants that are not the trainer's."""
+    """ParityError (`weights`) unless the agreement holds; `differing` names constants that are not the trainer's."""
     if agreement.holds:
         return
     named = f"; not the trainer's: {', '.join(differing[:3])}" if differing else ""
@@ -150,51 +113,13 @@ def require(agreement: Agreement, graph: Path, *, differing: Sequence[str] = ())
     )
 
 
-def write_parity(export_dir: Path, report: ParityReport) -> ParityReport:
-    """Write the verdict with the hash of every file now in the export; returns it as written."""
-    files = {path.name: sha256_file(path) for path in sorted(export_dir.iterdir()) if path.name != PARITY_FILE}
-    fields = {**_plain(report), "files": files}
-    atomic_write_json(export_dir / PARITY_FILE, fields)
-    return _parse(fields, export_dir)
-
-
-def verify_export(export_dir: Path) -> ParityReport:
-    """The verdict of an export whose files are still those that were judged.
-
-    ValidationFailure when it was never judged, IntegrityError naming the first file that changed, went or came.
-    """
-    try:
-        report = _parse(read_json(export_dir / PARITY_FILE), export_dir)
-    except NotFoundError as error:
-        raise ValidationFailure(
-            "this export has not passed the parity gate", where=str(export_dir), remedy="Export the checkpoint again."
-        ) from error
-    present = {path.name for path in export_dir.iterdir()} - {PARITY_FILE}
-    for name in sorted(present | report.files.keys()):
-        _check_file(export_dir / name, report.files.get(name))
-    if report.use not in report.files:
-        raise IntegrityError(f"it names no graph of this export: {report.use}", where=str(export_dir / PARITY_FILE))
-    return report
-
-
-def _check_file(path: Path, wanted: str | None) -> None:
-    if wanted is None:
-        what = "the file came after the parity gate judged this export"
-    elif not path.is_file():
-        what = "the file that the parity gate judged is gone"
-    elif sha256_file(path) != wanted:
-        what = "the file changed after the parity gate judged it"
-    else:
-        return
-    raise IntegrityError(what, where=str(path), remedy="Export the checkpoint again.")
-
-
 def _load_exported(folder: Path) -> tuple[Tokenizer, tokenizers.Tokenizer]:
     """The export's tokenizer as we read it and as any other program does."""
     try:
         return Tokenizer.load(folder), tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     except StudioError as error:
-        raise ParityError(error.what, cause="tokenizer", where=error.where or str(folder), remedy=error.remedy) from error
+        where = error.where or str(folder)
+        raise ParityError(error.what, cause="tokenizer", where=where, remedy=error.remedy) from error
 
 
 def _check_template(
@@ -229,22 +154,11 @@ def _delta(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
 def _kl(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float64]:
     """KL(wanted ‖ found) in nats at each position."""
     p, q = _log_softmax(wanted), _log_softmax(found)
-    return np.nan_to_num((np.exp(p) * (p - q)).sum(axis=1), nan=1e3, posinf=1e3)
+    divergence: NDArray[np.float64] = np.nan_to_num((np.exp(p) * (p - q)).sum(axis=1), nan=1e3, posinf=1e3)
+    return divergence
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
-
-
-def _plain(report: ParityReport) -> dict[str, Any]:
-    return asdict(report)
-
-
-def _parse(fields: dict[str, Any], folder: Path) -> ParityReport:
-    try:
-        variants = {name: Agreement(**agreement) for name, agreement in fields["variants"].items()}
-        return ParityReport(**{**fields, "variants": variants})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"not a parity report: {error}", where=str(folder / PARITY_FILE)) from error

@@ -1,7 +1,7 @@
 """The seam between the engine and whatever computes logits.
 
-A backend owns a key/value cache of `max_batch` slots and nothing else: it knows no text, no sampling and no users. It is
-called by one thread at a time (the engine's). Slots 0..n-1 decode together, each at its own length.
+A backend owns a key/value cache of `max_batch` slots and nothing else: it knows no text, no sampling and no users. It
+is called by one thread at a time (the engine's). Slots 0..n-1 decode together, each at its own length.
 """
 
 from collections.abc import Sequence
@@ -46,11 +46,16 @@ class Backend(Protocol):
         ...
 
 
-def greedy(backend: Backend, prompt: Sequence[int], tokens: int) -> list[int]:
-    """The `tokens` most likely ids after `prompt`, one at a time through the cache; uses slot 0."""
-    row = backend.prefill(0, prompt, 0)
-    ids = [int(row.argmax())]
-    for length in range(len(prompt), len(prompt) + tokens - 1):
-        logits = backend.decode(np.array(ids[-1:]), np.array([length]))
-        ids.append(int(logits[0].argmax()))
-    return ids
+def greedy(backend: Backend, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    """The `tokens` most likely ids after each prompt, through the cache, `max_batch` prompts at a time."""
+    results: list[list[int]] = []
+    for first in range(0, len(prompts), backend.max_batch):
+        batch = prompts[first : first + backend.max_batch]
+        made = [[int(backend.prefill(slot, prompt, 0).argmax())] for slot, prompt in enumerate(batch)]
+        lengths = np.array([len(prompt) for prompt in batch])
+        for step in range(tokens - 1):
+            logits = backend.decode(np.array([ids[-1] for ids in made]), lengths + step)
+            for ids, token in zip(made, logits.argmax(axis=1).tolist(), strict=True):
+                ids.append(token)
+        results += made
+    return results

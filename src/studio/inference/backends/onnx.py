@@ -1,12 +1,12 @@
 """Decoding by ONNX Runtime on the CPU: the default, and what a slim process without torch runs.
 
-It knows an exported graph (`nn.graph`) and its cache. It refuses to know torch, tokenizers and whether the export may be
-trusted: `inference.opening` asks the parity gate first.
+It knows an exported graph (`nn.graph`) and its cache. It refuses to know torch, tokenizers and whether the export may
+be trusted: `inference.opening` asks the parity gate first.
 
 Design choices:
-- Every array that a step reads or writes is allocated once and bound once per batch size; a step copies nothing but the
-  new ids. The cache is one array in which the rows of slots 0..n-1 of a layer lie together, so that any n of them can be
-  bound without a copy.
+- Every array that a step reads or writes is allocated once and bound once per batch size; a step copies nothing but
+  the new ids. The cache is one array in which the rows of slots 0..n-1 of a layer lie together, so that any n of them
+  can be bound without a copy.
 - Memory of the cache is asked for, not touched: pages become resident as contexts grow.
 - A tiny model runs on one thread: below some 8 M parameters the hand-over costs more than the second core brings.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from studio.core.errors import IncompatibleError
 from studio.inference.backends.base import Ints, Logits
-from studio.nn.export import ExportInfo
+from studio.nn.exported import ExportInfo
 
 SINGLE_THREAD_PARAMETERS = 8_000_000
 
@@ -45,7 +45,8 @@ class OnnxBackend:
 
     def prefill(self, slot: int, ids: Sequence[int], start: int) -> Logits:
         """See `Backend.prefill`."""
-        return self._feed(slot, ids, start, np.array([len(ids) - 1], np.int64))[0]
+        last: Logits = self._feed(slot, ids, start, np.array([len(ids) - 1], np.int64))[0]
+        return last
 
     def score(self, ids: Sequence[int]) -> Logits:
         """See `Backend.score`."""
@@ -71,7 +72,7 @@ class OnnxBackend:
     def _feed(self, slot: int, ids: Sequence[int], start: int, rows: NDArray[np.int64]) -> Logits:
         total = start + len(ids)
         logits = np.empty((len(rows), self.vocab_size), np.float32)
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "ids": np.array(ids, np.int64)[None],
             "seqlens": np.array([total - 1], np.int32),
             "total": np.array(total, np.int32),
@@ -81,7 +82,7 @@ class OnnxBackend:
         return logits
 
     def _bind_decode(self, count: int) -> Any:
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "ids": self._ids[:count],
             "seqlens": self._seqlens[:count],
             "total": self._total,

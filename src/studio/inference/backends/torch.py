@@ -34,7 +34,8 @@ class TorchBackend:
     def prefill(self, slot: int, ids: Sequence[int], start: int) -> Logits:
         """See `Backend.prefill`."""
         self._cache.lengths[slot] = start
-        return self._forward(torch.tensor([list(ids)]), [slot])[0]
+        last: Logits = self._forward(torch.tensor([list(ids)]), [slot])[0]
+        return last
 
     def decode(self, ids: Ints, lengths: Ints) -> Logits:
         """See `Backend.decode`."""
