@@ -58,6 +58,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "tokenizer_vocab_size": "tokenizer.vocab_size",
         "tokenizer_model_type": "tokenizer.model_type",
         "model_architecture": "model",
+        "optim": "pretrain.optim",
         "batch_size": "pretrain.batch_size",
         "learning_rate": "pretrain.learning_rate",
         "num_epochs": "pretrain.num_epochs",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -76,13 +76,17 @@ def rule(text: str, holds: Callable[[Any], bool]) -> AfterValidator:
     return AfterValidator(check)
 
 
-BatchSize = Annotated[int, rule("Batch size must be at least 1", lambda size: size >= 1)]
-LearningRate = Annotated[float, rule("Learning rate must be positive", lambda rate: rate > 0)]
+BatchSize = Annotated[
+    int, rule("Batch size must be at least 1", lambda size: size >= 1), Field(json_schema_extra={"minimum": 1})
+]
+LearningRate = Annotated[
+    float, rule("Learning rate must be positive", lambda rate: rate > 0), Field(json_schema_extra={"exclusiveMinimum": 0})
+]
 
 
-def refuse(text: str) -> PydanticCustomError:
-    """The error of a rule between fields: raise it inside a model validator."""
-    return PydanticCustomError("rule", "{text}", {"text": text})
+def refuse(text: str, key: str = "") -> PydanticCustomError:
+    """The error of a rule between fields: raise it inside a model validator. `key` is the field that it is about."""
+    return PydanticCustomError("rule", "{text}", {"text": text, "key": key})
 
 
 def parse(cls: type[T], data: Mapping[str, Any], *, where: str = "config") -> T:
@@ -100,12 +104,13 @@ def _first_error(cls: type[BaseModel], error: ValidationError, where: str) -> Co
     # an unknown key is the usual cause of a missing one; a default that was not computed is never the cause
     rank = {"extra_forbidden": 0, "missing": 2, "default_factory_not_called": 3}
     first = min(details, key=lambda detail: rank.get(detail["type"], 1))
-    key = ".".join(str(part) for part in first["loc"] if not _is_union_branch(part))
+    inner = first.get("ctx", {}).get("key", "")
+    key = ".".join([*(str(part) for part in first["loc"] if not _is_union_branch(part)), *filter(None, [inner])])
     if first["type"] == "extra_forbidden":
         return _unknown_key(cls, key, where)
     if first["type"] == "missing":
         return ConfigError(f"{key} is required", where=where, remedy=f"Give {key}=VALUE", key=key)
-    named = f"{key}: {_reason(first)}" if key else _reason(first)
+    named = _reason(first) if not key or _reason(first).startswith(key) else f"{key}: {_reason(first)}"
     if _is_plain(first["input"]):
         named += f", got {_shown(first['input'])}"
     return ConfigError(named, where=where, key=key)
@@ -116,8 +121,8 @@ def _is_union_branch(part: str | int) -> bool:
 
 
 def _reason(detail: ErrorDetails) -> str:
-    text = detail["msg"]
-    return text.replace("Input should be", "must be").replace("Value error, ", "")
+    text = detail["msg"].replace("Input should be", "must be")
+    return text.partition(", unable to parse")[0]
 
 
 def _is_plain(value: Any) -> bool:

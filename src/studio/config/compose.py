@@ -109,22 +109,38 @@ def _split(override: str) -> tuple[str, str]:
 def _choice(root: str, group: str, key: str, name: str) -> list[str]:
     """Hydra's overrides for one choice; a group that sits in every stage is chosen in all of them."""
     _check_choice(group, name)
-    if "@" in key:
+    places = _places(root, group)
+    if "@" in key and key in places:
         return [f"{key}={name}"]
-    places = {
+    if "@" in key or not places:
+        remedy = f"There are: {', '.join(places)}" if places else ""
+        raise ConfigError(f"{key} cannot be chosen here", where="override", remedy=remedy, key=key)
+    return [f"{place}={name}" for place in places]
+
+
+def _places(root: str, group: str) -> list[str]:
+    """Where Hydra mounts a group under this root; empty when it does not."""
+    everywhere = {
         "optim": [f"optim@{stage}.optim" for stage in STAGE_PACKAGES[root]],
         "trainer": [f"trainer@{stage}" for stage in STAGE_PACKAGES[root]],
-        "stage": ["stage@train"],
-        "serve": ["serve@export"],
-        "eval": ["eval@validation"],
+        **{name: [name] for name in ("corpus", "tokenizer", "model", "data")},
     }
-    return [f"{place}={name}" for place in places.get(group, [group])]
+    here = {
+        "pipeline": {
+            "experiment": ["experiment"],
+            "serve": ["serve@export"],
+            "eval": ["eval@validation"],
+        },
+        "train": {"adapter": ["adapter"], "stage": ["stage@train"]},
+    }
+    return (everywhere | here[root]).get(group, [])
 
 
 def _check_choice(group: str, name: str) -> None:
     known = groups()[group]
     if name not in known:
-        raise ConfigError(f"{group}={name}: there is no such {group}", remedy=f"There are: {', '.join(known)}", key=group)
+        remedy = f"There are: {', '.join(known)}" + ("; for texts of your own: corpus.path=FOLDER" if group == "corpus" else "")
+        raise ConfigError(f"{group}={name}: there is no such {group}", where="override", remedy=remedy, key=group)
 
 
 def _value(root: str, key: str, text: str) -> Value:

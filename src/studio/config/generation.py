@@ -15,17 +15,28 @@ from studio.core.errors import ConfigError
 MAX_PROMPT_CHARS = 100_000
 MAX_TOKENS_LIMIT = 4096
 
+Temperature = Annotated[
+    float,
+    rule("Temperature out of range", lambda temperature: 0.0 <= temperature <= 2.0),
+    Field(json_schema_extra={"minimum": 0, "maximum": 2}),
+]
+MaxTokens = Annotated[
+    int,
+    rule("Invalid max_tokens", lambda tokens: 1 <= tokens <= MAX_TOKENS_LIMIT),
+    Field(json_schema_extra={"minimum": 1, "maximum": MAX_TOKENS_LIMIT}),
+]
+
 
 class GenerationParams(Frozen):
     """Sampling settings of one answer. `temperature` 0 is greedy."""
 
-    temperature: Annotated[float, rule("Temperature out of range", lambda t: 0.0 <= t <= 2.0)] = 0.7
+    temperature: Temperature = 0.7
     """Sharpness of the distribution, 0 (greedy) to 2."""
     top_k: int = Field(default=50, ge=1)
     """Only the k most probable tokens may be drawn; 1 to the vocabulary size."""
     top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     """Only the most probable tokens that together reach this probability may be drawn; above 0, up to 1."""
-    max_tokens: Annotated[int, rule("Invalid max_tokens", lambda n: 1 <= n <= MAX_TOKENS_LIMIT)] = 256
+    max_tokens: MaxTokens = 256
     """Longest answer in tokens, 1 to 4096 and at most the room left in the context."""
     seed: int | None = Field(default=None, ge=0, lt=2**64)
     """Makes the draw repeatable; null: another answer each time."""

@@ -157,13 +157,13 @@ class PipelineConfiguration(Frozen):
     @model_validator(mode="after")
     def _within_003(self) -> Self:
         if not 1000 <= self.tokenizer.vocab_size <= 32000:
-            raise refuse(f"tokenizer.vocab_size must be 1000 to 32000 in a pipeline, got {self.tokenizer.vocab_size}")
+            raise refuse(f"tokenizer.vocab_size must be 1000 to 32000 in a pipeline, got {self.tokenizer.vocab_size}", "tokenizer.vocab_size")
         for name in STAGE_DEFAULTS:
             stage = getattr(self, name)
             if stage is not None:
                 _check_stage(name, stage, self.model.sequence_len)
         if self.sft is not None and self.sft_data is None and not self.corpus.is_starter:
-            raise refuse("sft_data is required for the sft stage: give sft_data.path=FILE, or sft=null")
+            raise refuse("sft_data is required for the sft stage: give sft_data.path=FILE, or sft=null", "sft_data")
         return self
 
     @property
@@ -189,12 +189,12 @@ def _stage(stage: str, given: Mapping[str, Any]) -> TrainConfig:
 
 def _check_stage(name: str, stage: TrainConfig, context: int) -> None:
     if stage.stage != name:
-        raise refuse(f"{name}.stage must be {name}, got {stage.stage}")
+        raise refuse(f"{name}.stage must be {name}, got {stage.stage}", f"{name}.stage")
     if stage.batch_size > 128:
-        raise refuse(f"{name}.batch_size must be 1 to 128 in a pipeline, got {stage.batch_size}")
+        raise refuse(f"{name}.batch_size must be 1 to 128 in a pipeline, got {stage.batch_size}", f"{name}.batch_size")
     if not 1e-5 <= stage.optim.learning_rate <= 1e-2:
-        raise refuse(f"{name}.optim.learning_rate must be 1e-5 to 1e-2 in a pipeline, got {stage.optim.learning_rate:g}")
+        raise refuse(f"{name}.optim.learning_rate must be 1e-5 to 1e-2 in a pipeline, got {stage.optim.learning_rate:g}", f"{name}.optim.learning_rate")
     if stage.num_epochs > 100:
-        raise refuse(f"{name}.num_epochs must be 1 to 100 in a pipeline, got {stage.num_epochs}")
+        raise refuse(f"{name}.num_epochs must be 1 to 100 in a pipeline, got {stage.num_epochs}", f"{name}.num_epochs")
     if stage.sequence_len is not None and not 32 <= stage.sequence_len <= context:
-        raise refuse(f"{name}.sequence_len must be 32 to the model's {context}, got {stage.sequence_len}")
+        raise refuse(f"{name}.sequence_len must be 32 to the model's {context}, got {stage.sequence_len}", f"{name}.sequence_len")

@@ -46,11 +46,11 @@ class DataSource(Frozen):
         if self.source_type == "starter":
             return self
         if not self.path.strip():
-            raise refuse(f"path is required for a source of type {self.source_type}")
+            raise refuse(f"path is required for a source of type {self.source_type}", "path")
         if "\0" in self.path:
-            raise refuse("path holds a NUL character")
+            raise refuse("path holds a NUL character", "path")
         if self.source_type == "url" and not self.path.startswith(URL_SCHEMES):
-            raise refuse("path must be an http or https URL for a source of type url")
+            raise refuse("path must be an http or https URL for a source of type url", "path")
         return self
 
 
@@ -71,9 +71,9 @@ class CorpusConfig(Frozen):
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
         if self.path is not None and not self.path.strip():
-            raise refuse("path must not be empty")
+            raise refuse("path must not be empty", "path")
         if self.path is None and not self.sources:
-            raise refuse("a corpus needs a path or at least one source; give corpus.path=FOLDER")
+            raise refuse("a corpus needs a path or at least one source; give corpus.path=FOLDER", "path")
         return self
 
     @property
