@@ -14,15 +14,18 @@ Design choices:
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studio.config.generation import GenerationParams
 from studio.core.errors import ConflictError, LimitError, UsageError
 from studio.inference.backends.base import Backend, Logits
 from studio.inference.metrics import InferenceMetrics
 from studio.inference.streams import Generation, Stream
 from studio.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from studio.config.generation import GenerationParams
 
 PREFILL_TOKENS = 256
 
@@ -53,7 +56,7 @@ class Engine:
         """Most tokens that a prompt and its answer may have together."""
         return self.backend.context_len
 
-    def submit(self, prompt_ids: Sequence[int], params: GenerationParams | None = None) -> Stream:
+    def submit(self, prompt_ids: Sequence[int], params: "GenerationParams | None" = None) -> Stream:
         """Queue a prompt; the stream starts as soon as there is a slot.
 
         UsageError for an empty prompt or unknown ids, LimitError when it fills the context, ConfigError for
@@ -62,7 +65,7 @@ class Engine:
         prompt = [int(token) for token in prompt_ids]
         self._check_prompt(prompt)
         room = self.context_len - len(prompt)
-        checked = (params or GenerationParams()).checked_for(self.backend.vocab_size, room)
+        checked = (params or _default_params()).checked_for(self.backend.vocab_size, room)
         stream = Stream(prompt, checked, self.tokenizer.stream(), ends=self._ends, on_end=self.metrics.finished)
         with self._changed:
             if self._closing:
@@ -72,7 +75,7 @@ class Engine:
             self._changed.notify()
         return stream
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: GenerationParams | None = None) -> list[Generation]:
+    def generate(self, prompts: Sequence[Sequence[int]], params: "GenerationParams | None" = None) -> list[Generation]:
         """Answers to many prompts, in order."""
         streams = [self.submit(prompt, params) for prompt in prompts]
         try:
@@ -197,6 +200,12 @@ class Engine:
         for stream in streams:
             if not stream.finished:
                 stream.finish("cancelled")
+
+
+def _default_params() -> "GenerationParams":
+    from studio.config.generation import GenerationParams  # a slim process that never samples does without pydantic
+
+    return GenerationParams()
 
 
 def _fail(streams: Sequence[Stream], error: BaseException) -> None:

@@ -35,6 +35,7 @@ from studio.nn.parity import (
     NEW_TOKENS,
     PROMPTS,
     Conversation,
+    Limits,
     check_token_ids,
     compare,
     require,
@@ -128,22 +129,15 @@ def judge(
     info = read_export(folder)
     _check_vocabulary(tokenizer, info, folder)
     asked = make_prompts(tokenizer, texts, prompts, info)
-    continuations = reference.greedy(asked, min(NEW_TOKENS, info.sequence_len // 2))
-    variants: dict[str, Agreement] = {}
-    for graph in graphs:
-        exact = graph.name != INT8_FILE
-        candidate = BackendScorer(OnnxBackend(graph, info))
-        agreement = compare(
-            reference,
-            candidate,
-            asked,
-            continuations,
-            limit_logit_delta=max_logit_delta if exact else None,
-            limit_greedy=MIN_GREEDY_FP32 if exact else min_greedy_int8,
-        )
-        if exact and not agreement.holds:
-            require(agreement, graph, differing=differing_weights(checkpoint_dir, graph))
-        variants[graph.name] = agreement
+    fp32, int8 = Limits(max_logit_delta, MIN_GREEDY_FP32), Limits(None, min_greedy_int8)
+    candidates = {
+        graph.name: (BackendScorer(OnnxBackend(graph, info)), int8 if graph.name == INT8_FILE else fp32)
+        for graph in graphs
+    }
+    variants = compare(reference, candidates, asked, min(NEW_TOKENS, info.sequence_len // 2))
+    exact = folder / FP32_FILE
+    if not variants[FP32_FILE].holds:
+        require(variants[FP32_FILE], exact, differing=differing_weights(checkpoint_dir, exact))
     return write_parity(folder, _report(variants, info, len(texts), len(conversations)))
 
 

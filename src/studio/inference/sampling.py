@@ -6,12 +6,15 @@ own random numbers, so that what it draws cannot depend on its neighbours.
 
 import secrets
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.config.generation import GenerationParams
 from studio.inference.backends.base import Logits
+
+if TYPE_CHECKING:  # pydantic costs a slim process 18 MB
+    from studio.config.generation import GenerationParams
 
 FIRST_REACH = 8.0  # logits below the best one that the first look covers
 SLACK = 1.25  # the next look reaches this much further than the last cut
@@ -25,7 +28,7 @@ class Sampler:
     vocabulary.
     """
 
-    def __init__(self, params: GenerationParams) -> None:
+    def __init__(self, params: "GenerationParams") -> None:
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
         self._temperature, self._top_k, self._top_p = params.temperature, params.top_k, params.top_p
         self._random = np.random.Generator(np.random.PCG64(self.seed))

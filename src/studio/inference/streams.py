@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from studio.config.generation import GenerationParams
 from studio.inference.sampling import Sampler, StopScanner
 from studio.text.tokenizers import StreamDecoder
+
+if TYPE_CHECKING:
+    from studio.config.generation import GenerationParams
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -59,7 +61,7 @@ class Stream:
     def __init__(
         self,
         prompt: list[int],
-        params: GenerationParams,
+        params: "GenerationParams",
         decoder: StreamDecoder,
         *,
         ends: frozenset[int],

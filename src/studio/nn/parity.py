@@ -9,7 +9,8 @@ same token is chosen at each position of the trainer's own greedy continuations 
 KL divergence stated beside it. fp32 must hold the bound on logits too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -61,41 +62,67 @@ def check_token_ids(
     _check_template(trainer, foreign, export_dir, conversations)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an exported graph must hold: the largest |Δlogit| (None = not judged) and the least greedy agreement."""
+
+    logit_delta: float | None = MAX_LOGIT_DELTA
+    greedy: float = MIN_GREEDY_FP32
+
+
 def compare(
     reference: Scorer,
-    candidate: Scorer,
+    candidates: Mapping[str, tuple[Scorer, Limits]],
     prompts: Sequence[Sequence[int]],
-    continuations: Sequence[list[int]],
-    *,
-    limit_logit_delta: float | None = MAX_LOGIT_DELTA,
-    limit_greedy: float = MIN_GREEDY_FP32,
-) -> Agreement:
-    """Measure both sides on the same prompts; judges nothing (see `Agreement.holds`).
+    new_tokens: int = NEW_TOKENS,
+) -> dict[str, Agreement]:
+    """Measure every candidate against the reference on the same prompts; judges nothing (see `Agreement.holds`).
 
-    `continuations` are the reference's own, all of one length: they are asked for once, for every variant.
+    The reference, which is the slow side, computes each prompt once.
     """
-    worst, divergence, positions, chosen, agreed = 0.0, 0.0, 0, 0, 0
-    own = candidate.greedy(prompts, len(continuations[0]))
-    same = sum(made == wanted for made, wanted in zip(own, continuations, strict=True))
+    continuations = reference.greedy(prompts, new_tokens)
+    tallies = {name: _Tally() for name in candidates}
     for prompt, continuation in zip(prompts, continuations, strict=True):
         ids = [*prompt, *continuation][:-1]  # the last token was chosen, never fed
-        wanted, found = reference.logits(ids), candidate.logits(ids)
-        worst = max(worst, _delta(wanted, found))
-        divergence += float(_kl(wanted, found).sum())
-        positions += len(ids)
-        tail = slice(len(prompt) - 1, None)
-        agreed += int((wanted[tail].argmax(1) == found[tail].argmax(1)).sum())
-        chosen += len(continuation)
-    return Agreement(
-        prompts=len(prompts),
-        positions=positions,
-        max_logit_delta=worst,
-        mean_kl=divergence / max(positions, 1),
-        greedy_agreement=agreed / max(chosen, 1),
-        same_continuations=same / max(len(prompts), 1),
-        limit_logit_delta=limit_logit_delta,
-        limit_greedy=limit_greedy,
-    )
+        wanted = reference.logits(ids)
+        for name, (candidate, _) in candidates.items():
+            tallies[name].add(wanted, candidate.logits(ids), chosen=len(continuation))
+    for name, (candidate, _) in candidates.items():
+        own = candidate.greedy(prompts, new_tokens)
+        tallies[name].same = sum(made == wanted for made, wanted in zip(own, continuations, strict=True))
+    return {name: tallies[name].agreement(limits) for name, (_, limits) in candidates.items()}
+
+
+@dataclass(slots=True)
+class _Tally:
+    prompts: int = 0
+    positions: int = 0
+    chosen: int = 0
+    agreed: int = 0
+    same: int = 0
+    worst: float = 0.0
+    divergence: float = 0.0
+
+    def add(self, wanted: NDArray[np.float32], found: NDArray[np.float32], *, chosen: int) -> None:
+        """One prompt with its continuation; its last `chosen` positions are where tokens were chosen."""
+        self.prompts += 1
+        self.positions += len(wanted)
+        self.chosen += chosen
+        self.worst = max(self.worst, _delta(wanted, found))
+        self.divergence += float(_kl(wanted, found).sum())
+        self.agreed += int((wanted[-chosen:].argmax(1) == found[-chosen:].argmax(1)).sum())
+
+    def agreement(self, limits: Limits) -> Agreement:
+        return Agreement(
+            prompts=self.prompts,
+            positions=self.positions,
+            max_logit_delta=self.worst,
+            mean_kl=self.divergence / max(self.positions, 1),
+            greedy_agreement=self.agreed / max(self.chosen, 1),
+            same_continuations=self.same / max(self.prompts, 1),
+            limit_logit_delta=limits.logit_delta,
+            limit_greedy=limits.greedy,
+        )
 
 
 def require(agreement: Agreement, graph: Path, *, differing: Sequence[str] = ()) -> None:
