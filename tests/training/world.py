@@ -1,5 +1,6 @@
 """A corpus, tokenizer and model so small that a run takes a second, shared by the tests of training."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,4 +88,11 @@ def build_world(root: Path, *, documents: int = 120, dropout: float = 0.1, **tra
         "threads": 1,
     }
     world.train = settings | train
+    (root / "world.json").write_text(json.dumps({"model": world.model.model_dump(mode="json"), "train": world.train}))
     return world
+
+
+def world_at(root: Path) -> World:
+    """The world that another process has built below `root`."""
+    facts = json.loads((root / "world.json").read_text())
+    return World(root, ModelConfig(**facts["model"]), facts["train"])

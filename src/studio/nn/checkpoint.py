@@ -14,7 +14,8 @@ trainers: their state comes as plain trees and leaves as plain trees.
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -162,8 +163,7 @@ def write_checkpoint(
     weights = dict(model_state)
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
-    set_aside = _set_aside(final_dir)
-    with staged_directory(final_dir) as folder:
+    with _replacing(final_dir), staged_directory(final_dir) as folder:
         write_tensors(folder / WEIGHTS, weights)
         _write_json(folder / "config.json", hf_config(config))
         _write_json(folder / "generation_config.json", _generation_config(config))
@@ -176,8 +176,6 @@ def write_checkpoint(
                 write_tree(folder, part, getattr(training_state, part))
         manifest = _manifest(folder, config, trainer_state, parents or {}, metrics or {}, version, training_args or {})
         write_manifest(folder, manifest)
-    if set_aside is not None:
-        shutil.rmtree(set_aside, ignore_errors=True)
     return _checkpoint(final_dir, config, manifest)
 
 
@@ -193,14 +191,23 @@ def _ensure_room(parent: Path, model_state: Any, training_state: TrainingState |
         )
 
 
-def _set_aside(final_dir: Path) -> Path | None:
-    """Move an old directory of that name out of the way; `recover` moves it back if we die before the new one is in."""
-    if not final_dir.exists():
-        return None
+@contextmanager
+def _replacing(final_dir: Path) -> Iterator[None]:
+    """Have an old directory of that name out of the way in this block; it comes back when the block fails.
+
+    When we die in the block, `recover` brings it back.
+    """
     aside = final_dir.with_name(f".{final_dir.name}.replaced")
+    if final_dir.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(final_dir, aside)
+    try:
+        yield
+    except BaseException:
+        if aside.exists() and not final_dir.exists():
+            os.rename(aside, final_dir)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
-    os.rename(final_dir, aside)
-    return aside
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -158,7 +158,7 @@ def rewind(path: Path, step: int) -> None:
 
 
 def _is_before(row: dict[str, Any], step: int) -> bool:
-    at = int(row.get("global_step", 0))
+    at = int(row.get("global_step", row.get("at_step", 0)))
     return at < step or (at == step and row.get("kind") == "metrics")
 
 

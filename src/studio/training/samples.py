@@ -49,7 +49,7 @@ class GreedySampler:
 
 @torch.no_grad()
 def continue_greedily(gpt: GPT, prompt_ids: list[int], max_tokens: int, ends: set[int]) -> list[int]:
-    """The likeliest next tokens until one of `ends`, `max_tokens` or a full context; a long prompt loses its beginning."""
+    """The likeliest next tokens until one of `ends`, `max_tokens` or a full context. A long prompt loses its start."""
     limit = gpt.config.sequence_len
     ids = prompt_ids[-max(1, limit - max_tokens) :]
     device = next(gpt.parameters()).device
