@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
 ALIASES: dict[str, dict[str, str]] = {
@@ -47,7 +48,11 @@ ALIASES: dict[str, dict[str, str]] = {
         "beta2": "optim.beta2",
         "eps": "optim.eps",
     },
-    "TokenizerConfig": {"type": "model_type", "tokenizer_model_type": "model_type", "tokenizer_vocab_size": "vocab_size"},
+    "TokenizerConfig": {
+        "type": "model_type",
+        "tokenizer_model_type": "model_type",
+        "tokenizer_vocab_size": "vocab_size",
+    },
     "DataSource": {"type": "source_type", "url": "path"},
     "CorpusConfig": {"source": "path", "corpus_size_mb": "size_mb"},
     "GenerationParams": {"max_new_tokens": "max_tokens"},
@@ -128,7 +133,7 @@ def _put(result: dict[str, Any], path: list[str], value: Any, alias: str, canoni
     here = result
     for part in path[:-1]:
         child = here.get(part)
-        if hasattr(child, "model_dump"):
+        if isinstance(child, BaseModel):
             child = child.model_dump(exclude_unset=True)
         here[part] = dict(child) if isinstance(child, Mapping) else {}
         here = here[part]
@@ -139,5 +144,5 @@ def _put(result: dict[str, Any], path: list[str], value: Any, alias: str, canoni
     if last in here and here[last] is not None and here[last] != value:
         text = "{alias} is another name of {canonical}, and they differ: {one} and {two}"
         shown = {"alias": alias, "canonical": canonical, "one": repr(value), "two": repr(here[last])}
-        raise PydanticCustomError("rule", text, shown)  # type: ignore[arg-type]
+        raise PydanticCustomError("rule", text, shown)
     here[last] = value

@@ -139,7 +139,9 @@ def _places(root: str, group: str) -> list[str]:
 def _check_choice(group: str, name: str) -> None:
     known = groups()[group]
     if name not in known:
-        remedy = f"There are: {', '.join(known)}" + ("; for texts of your own: corpus.path=FOLDER" if group == "corpus" else "")
+        remedy = f"There are: {', '.join(known)}"
+        if group == "corpus":
+            remedy += "; for texts of your own: corpus.path=FOLDER"
         raise ConfigError(f"{group}={name}: there is no such {group}", where="override", remedy=remedy, key=group)
 
 
@@ -238,7 +240,8 @@ def _check_keys(parts: Sequence[str], key: str) -> None:
 
 
 def _no_interpolation(key: str) -> ConfigError:
-    return ConfigError(f"{key}: ${{...}} is not allowed in a value", where="config", remedy="Write the value itself", key=key)
+    what = f"{key}: ${{...}} is not allowed in a value"
+    return ConfigError(what, where="config", remedy="Write the value itself", key=key)
 
 
 def _composed(root: str, choices: Sequence[str]) -> dict[str, Any]:

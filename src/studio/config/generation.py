@@ -50,7 +50,8 @@ class GenerationParams(Frozen):
         counts as explicit when it was given to the constructor.
         """
         if room < 1:
-            raise ConfigError("Invalid max_tokens", where="max_tokens", remedy="no room is left in the context", key="max_tokens")
+            remedy = "No room is left in the context"
+            raise ConfigError("Invalid max_tokens", where="max_tokens", remedy=remedy, key="max_tokens")
         changes: dict[str, int] = {}
         for name, limit, text in (
             ("top_k", vocab_size, f"top_k must be at most the vocabulary size {vocab_size}"),
@@ -60,7 +61,7 @@ class GenerationParams(Frozen):
             if value <= limit:
                 continue
             if explicit if explicit is not None else name in self.model_fields_set:
-                remedy = f"at most {limit} fit here, {value} were asked for"
+                remedy = f"At most {limit} fit here, {value} were asked for"
                 raise ConfigError(text, where=name, remedy=remedy, key=name)
             changes[name] = limit
         return self.model_copy(update=changes) if changes else self

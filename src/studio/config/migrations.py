@@ -32,7 +32,8 @@ def migrate(saved: Saved, *, where: str = "config") -> Saved:
     """`saved` in the present form. ConfigError when it is newer than this program, or its version is no number."""
     version = saved.get("config_version", CURRENT_VERSION)
     if type(version) is not int or version < 1:
-        raise ConfigError(f"config_version must be a whole number from 1, got {version!r}", where=where, key="config_version")
+        what = f"config_version must be a whole number from 1, got {version!r}"
+        raise ConfigError(what, where=where, key="config_version")
     if version > CURRENT_VERSION:
         raise ConfigError(
             f"config_version {version} is newer than {CURRENT_VERSION}, the newest this program knows",

@@ -72,7 +72,8 @@ class ModelShape(Frozen):
         """Weights of one layer: four projections, two head norms, three feed-forward matrices, two norms."""
         queries = self.n_embd * self.n_head * self.head_dim
         keys_values = 2 * self.n_embd * self.n_kv_head * self.head_dim
-        return 2 * queries + keys_values + 2 * self.head_dim + 3 * self.n_embd * self.intermediate_size + 2 * self.n_embd
+        attention = 2 * queries + keys_values + 2 * self.head_dim
+        return attention + 3 * self.n_embd * self.intermediate_size + 2 * self.n_embd
 
     def parameters_with(self, vocab_size: int) -> int:
         """Exact number of weights with a vocabulary of `vocab_size`; tied embeddings count once."""
@@ -131,9 +132,8 @@ class ModelConfig(ModelShape):
     def from_hf(cls, hf: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `to_hf`. Raises ConfigError for another architecture or a missing key."""
         if hf.get("model_type") != "qwen3":
-            raise ConfigError(
-                f"model_type is {hf.get('model_type')!r}, only 'qwen3' can be read", where="config.json", key="model_type"
-            )
+            what = f"model_type is {hf.get('model_type')!r}, only 'qwen3' can be read"
+            raise ConfigError(what, where="config.json", key="model_type")
         own = hf.get("studio") or {}
         try:
             return cls(

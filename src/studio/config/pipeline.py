@@ -156,8 +156,7 @@ class PipelineConfiguration(Frozen):
 
     @model_validator(mode="after")
     def _within_003(self) -> Self:
-        if not 1000 <= self.tokenizer.vocab_size <= 32000:
-            raise refuse(f"tokenizer.vocab_size must be 1000 to 32000 in a pipeline, got {self.tokenizer.vocab_size}", "tokenizer.vocab_size")
+        _check_range("tokenizer.vocab_size", self.tokenizer.vocab_size, 1000, 32000)
         for name in STAGE_DEFAULTS:
             stage = getattr(self, name)
             if stage is not None:
@@ -190,11 +189,12 @@ def _stage(stage: str, given: Mapping[str, Any]) -> TrainConfig:
 def _check_stage(name: str, stage: TrainConfig, context: int) -> None:
     if stage.stage != name:
         raise refuse(f"{name}.stage must be {name}, got {stage.stage}", f"{name}.stage")
-    if stage.batch_size > 128:
-        raise refuse(f"{name}.batch_size must be 1 to 128 in a pipeline, got {stage.batch_size}", f"{name}.batch_size")
-    if not 1e-5 <= stage.optim.learning_rate <= 1e-2:
-        raise refuse(f"{name}.optim.learning_rate must be 1e-5 to 1e-2 in a pipeline, got {stage.optim.learning_rate:g}", f"{name}.optim.learning_rate")
-    if stage.num_epochs > 100:
-        raise refuse(f"{name}.num_epochs must be 1 to 100 in a pipeline, got {stage.num_epochs}", f"{name}.num_epochs")
-    if stage.sequence_len is not None and not 32 <= stage.sequence_len <= context:
-        raise refuse(f"{name}.sequence_len must be 32 to the model's {context}, got {stage.sequence_len}", f"{name}.sequence_len")
+    _check_range(f"{name}.batch_size", stage.batch_size, 1, 128)
+    _check_range(f"{name}.optim.learning_rate", stage.optim.learning_rate, 1e-5, 1e-2)
+    if stage.sequence_len is not None:
+        _check_range(f"{name}.sequence_len", stage.sequence_len, 32, context)
+
+
+def _check_range(key: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise refuse(f"{key} must be {lowest:g} to {highest:g} in a pipeline, got {value:g}", key)

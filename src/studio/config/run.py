@@ -50,7 +50,8 @@ class TrainRun(Frozen):
     @model_validator(mode="after")
     def _stage_has_its_inputs(self) -> Self:
         if self.train.stage in ("midtrain", "sft") and self.train.model_name is None:
-            raise refuse(f"train.model_name is required: {self.train.stage} goes on from a trained model", "train.model_name")
+            what = f"train.model_name is required: {self.train.stage} goes on from a trained model"
+            raise refuse(what, "train.model_name")
         if self.adapter is not None:
             raise refuse("adapter: adapters cannot be trained yet; use adapter=none", "adapter")
         return self

@@ -171,5 +171,3 @@ class DataConfig(Frozen):
     """Which documents count as the same."""
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Decides which documents are held out."""
-
-

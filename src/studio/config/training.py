@@ -59,8 +59,8 @@ class TrainConfig(Frozen):
     """Model that the stage starts from: name or path; null: new weights, or the stage before."""
     output_dir: Annotated[str, Field(min_length=1)] | None = None
     """Folder for checkpoints; null: chosen under the home."""
-    num_epochs: int = Field(default=3, ge=1)
-    """Passes over the training tokens; `max_steps` beats it."""
+    num_epochs: int = Field(default=3, ge=1, le=100)
+    """Passes over the training tokens, 1 to 100; `max_steps` beats it."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; null: `num_epochs` decides."""
     per_device_batch_size: BatchSize = 4
