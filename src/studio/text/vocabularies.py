@@ -11,7 +11,6 @@ Design choices:
 This module knows no files and no configuration objects.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Backend
 
 from studio.core.errors import ConfigError
+from studio.text.unigram import train_unigram
 
 SPECIALS: dict[str, str] = {
     "bos": "<|bos|>",
@@ -113,16 +113,20 @@ def _train_unigram(texts: Iterable[str], vocab_size: int, max_piece_chars: int, 
     )
     backend.decoder = _unescaping_decoder()
     byte_tokens = BYTE_TOKENS if byte_fallback else ()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size - len(byte_tokens),
-        special_tokens=list(SPECIAL_TOKENS),
-        unk_token=SPECIALS["unk"],
-        shrinking_factor=0.75,
-        max_piece_length=max_piece_chars,
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return _with_byte_tokens(backend, byte_tokens, vocab_size)
+    base = [(token, 0.0) for token in (*SPECIAL_TOKENS, *byte_tokens)]
+    # the scores of special tokens and bytes are never looked at: text is split so that it cannot match them
+    learned = train_unigram(_counted_pieces(backend, texts), vocab_size - len(base), max_piece_chars)
+    backend.model = models.Unigram([*base, *learned], UNK_ID, byte_fallback)
+    return backend
+
+
+def _counted_pieces(backend: Backend, texts: Iterable[str]) -> Counter[str]:
+    """How often each piece that the backend's rules cut text into occurs."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        pieces = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
+        counts.update([piece for piece, _ in pieces])
+    return counts
 
 
 def _unescaping_decoder() -> Any:
@@ -135,19 +139,6 @@ def _unescaping_decoder() -> Any:
             decoders.Replace(f"{ESCAPE}0", ESCAPE),
         ]
     )
-
-
-def _with_byte_tokens(backend: Backend, byte_tokens: tuple[str, ...], vocab_size: int) -> Backend:
-    """The trainer cannot place byte tokens, so they go into its result; the least likely pieces leave if need be."""
-    document = json.loads(backend.to_str())
-    model = document["model"]
-    learned = model["vocab"][len(SPECIAL_TOKENS) :]
-    learned = learned[: vocab_size - len(SPECIAL_TOKENS) - len(byte_tokens)]
-    # the scores of special tokens and bytes are never looked at: text is split so that it cannot match them
-    model["vocab"] = [[token, 0.0] for token in (*SPECIAL_TOKENS, *byte_tokens)] + learned
-    model["byte_fallback"] = bool(byte_tokens)
-    model["unk_id"] = UNK_ID
-    return Backend.from_str(json.dumps(document))
 
 
 def _most_common_characters(texts: Iterable[str], min_frequency: int) -> list[str]:
