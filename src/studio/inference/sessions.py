@@ -161,6 +161,12 @@ class ConversationSession:
         self.context_window = []
         self.last_activity = utc_now()
 
+    def restart(self, system: str = "") -> None:
+        """Forget everything and begin with this system message, or with none."""
+        self.messages, self.context_window = [], []
+        if system:
+            self.add(MessageRole.SYSTEM, system)
+
     def _answer_room(self) -> int:
         params = self.generation_params
         if "max_tokens" in params.model_fields_set:
@@ -205,8 +211,7 @@ class InferenceSession:
         self.conversation = ConversationSession(
             engine.tokenizer, engine.context_len, params or GenerationParams(), session_id or new_id()
         )
-        if system:
-            self.conversation.add(MessageRole.SYSTEM, system)
+        self.conversation.restart(system)
         self._become(InferenceState.READY)
         self._stream: Stream | None = None
         self.last_reply: Reply | None = None
@@ -254,20 +259,19 @@ class InferenceSession:
             raise
 
     def _relay(self, stream: Stream, view: View) -> Iterator[Token]:
-        with stream:  # leaving early cancels
-            try:
-                for token in stream:
-                    if self.state is InferenceState.PROCESSING:
-                        self._become(InferenceState.STREAMING)
-                    yield token
-            except GeneratorExit:
-                stream.cancel()
-                self._finish(stream, view)
-                raise
-            except BaseException:
-                self._become(InferenceState.ERROR)
-                self._stream = None
-                raise
+        try:
+            for token in stream:
+                if self.state is InferenceState.PROCESSING:
+                    self._become(InferenceState.STREAMING)
+                yield token
+        except (GeneratorExit, KeyboardInterrupt):  # the listener left: what was said so far stays
+            stream.cancel()
+            self._finish(stream, view)
+            raise
+        except BaseException:
+            self._become(InferenceState.ERROR)
+            self._stream = None
+            raise
         self._finish(stream, view)
 
     def _finish(self, stream: Stream, view: View) -> None:
