@@ -13,8 +13,9 @@ from studio.config.model import ModelConfig
 from studio.nn.kv_cache import CacheStep
 
 
-EXPLICIT_UP_TO = 512
-"""Longest row whose attention matrix is written out when training on a CPU."""
+WRITTEN_OUT_UP_TO = 512
+"""Longest row whose attention matrix is written out when training on a CPU: there forward and backward together take a
+third of the time of torch's fused kernel (128 tokens, 4 heads of 32; docs/benchmarks.md)."""
 
 
 class RMSNorm(nn.Module):
@@ -46,23 +47,33 @@ def rotate(x_BHTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x_BHTD * cos + torch.cat((-second, first), dim=-1) * sin
 
 
+def causal_bias(length: int) -> Tensor:
+    """(length, length) fp32 to be added to attention scores: 0 where a token may look, -inf at later ones."""
+    return torch.full((length, length), float("-inf")).triu(1)
+
+
 def segment_mask(segments_BT: Tensor) -> Tensor:
     """Block-diagonal causal mask (B, 1, T, T), True where a token may look: same segment, not later."""
     same = segments_BT[:, :, None] == segments_BT[:, None, :]
     return torch.ones_like(same[0]).tril().logical_and(same)[:, None]
 
 
-def explicit_attention(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention with its matrix in memory, softmax in fp32; `mask` as in `Attention`, causal when None.
+def segment_bias(segments_BT: Tensor, causal_TT: Tensor) -> Tensor:
+    """`segment_mask` as numbers to be added to attention scores, (B, 1, T, T) fp32."""
+    same = segments_BT[:, :, None] == segments_BT[:, None, :]
+    return torch.where(same, causal_TT, float("-inf"))[:, None]
 
-    For short rows on a CPU, forward and backward together take a fifth of torch's fused kernel's time.
+
+def attend(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention over all heads, (B, H, T, D). The kind of mask decides the way:
+
+    None is causal and bool (True: may look) is a mask for torch's fused kernel; floating is a bias, and the matrix is
+    written out, with its softmax in fp32. A bias costs no backward pass, as a mask would.
     """
-    length = q_BHTD.shape[2]
-    if mask is None:
-        mask = torch.ones(length, length, dtype=torch.bool, device=q_BHTD.device).tril()
-    scores = (q_BHTD @ k_BHTD.mT).float() * q_BHTD.shape[3] ** -0.5
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-    return weights.to(v_BHTD.dtype) @ v_BHTD
+    if mask is None or mask.dtype == torch.bool:
+        return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
+    scores = (q_BHTD @ k_BHSD.mT).float() * q_BHTD.shape[3] ** -0.5 + mask
+    return scores.softmax(-1).to(v_BHSD.dtype) @ v_BHSD
 
 
 class Attention(nn.Module):
@@ -87,7 +98,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         cache: tuple[CacheStep, int] | None = None,
     ) -> Tensor:
-        """(B, T, D) to (B, T, D). Causal when `mask` is None, else True in `mask` (B, 1, T, S) means "may look"."""
+        """(B, T, D) to (B, T, D); `mask` (B or 1, 1, T, S) as in `attend`."""
         heads = (*x_BTD.shape[:-1], -1, self.head_dim)
         q = rotate(self.q_norm(self.q_proj(x_BTD).view(heads)).transpose(1, 2), cos, sin)
         k = rotate(self.k_norm(self.k_proj(x_BTD).view(heads)).transpose(1, 2), cos, sin)
@@ -97,9 +108,5 @@ class Attention(nn.Module):
             k, v = (t.to(q.dtype) for t in step.update(layer, k, v))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
-        v = v.to(q.dtype)
-        if self.training and q.device.type == "cpu" and q.shape[2] <= EXPLICIT_UP_TO:
-            out = explicit_attention(q, k, v, mask)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        out = attend(q, k, v.to(q.dtype), mask)
         return self.o_proj(out.transpose(1, 2).reshape(*x_BTD.shape[:-1], -1))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studio.config.model import ModelConfig
-from studio.nn.attention import Attention, RMSNorm, rotary_tables, segment_mask
+from studio.nn.attention import WRITTEN_OUT_UP_TO, Attention, RMSNorm, causal_bias, rotary_tables, segment_bias, segment_mask
 from studio.nn.kv_cache import CacheStep, KVCache
 from studio.nn.losses import linear_cross_entropy
 
@@ -79,8 +79,12 @@ class GPT(nn.Module):
         self._register_state_dict_hook(_drop_tied_head)
         self.register_load_state_dict_pre_hook(_restore_tied_head)
         cos, sin = rotary_tables(config.sequence_len, config.head_dim, config.rope_theta)
+        self.rope_cos: Tensor
+        self.rope_sin: Tensor
+        self.causal: Tensor
         self.register_buffer("rope_cos", cos, persistent=False)  # (sequence_len, head_dim)
         self.register_buffer("rope_sin", sin, persistent=False)
+        self.register_buffer("causal", causal_bias(min(config.sequence_len, WRITTEN_OUT_UP_TO)), persistent=False)
         self.init_weights()
 
     @torch.no_grad()
@@ -103,7 +107,7 @@ class GPT(nn.Module):
             raise ValueError(f"{length} tokens are longer than the model's sequence_len {self.config.sequence_len}")
         x_BTD = self._embed(ids_BT)
         cos, sin = self.rope_cos[:length].to(x_BTD.dtype), self.rope_sin[:length].to(x_BTD.dtype)
-        mask = None if segments_BT is None else segment_mask(segments_BT)
+        mask = self._mask(length, segments_BT)
         for block in self.model.layers:
             x_BTD = block(x_BTD, cos, sin, mask)
         return self.model.norm(x_BTD)  # type: ignore[no-any-return]
@@ -147,6 +151,13 @@ class GPT(nn.Module):
             last_B = torch.tensor([max(count - 1, 0) for count in step.counts], device=x_BTD.device)
             x_BTD = x_BTD[torch.arange(len(last_B), device=x_BTD.device), last_B]
         return self.lm_head(self.model.norm(x_BTD))  # type: ignore[no-any-return]
+
+    def _mask(self, length: int, segments_BT: Tensor | None) -> Tensor | None:
+        """What `attend` wants: a bias where writing out the attention matrix is faster, else a mask or None."""
+        if not self.training or length > WRITTEN_OUT_UP_TO or self.causal.device.type != "cpu":
+            return None if segments_BT is None else segment_mask(segments_BT)
+        causal_TT = self.causal[:length, :length]
+        return causal_TT if segments_BT is None else segment_bias(segments_BT, causal_TT)
 
     def _embed(self, ids_BT: Tensor) -> Tensor:
         return F.dropout(self.model.embed_tokens(ids_BT), self.config.dropout, self.training)
