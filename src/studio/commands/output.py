@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import orjson
 
 Run = Callable[[argparse.Namespace], int]
 Commands = Any
@@ -47,7 +46,8 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(document: Any) -> None:
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode() + "\n")
+    # not orjson: a schema holds bounds beyond 64 bits
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def show(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ JobFunction = Callable[[JobSpec, Path, Emit, StopFlag], Mapping[str, Any]]
 
 KINDS: dict[str, str] = {
     "pipeline": "studio.pipeline.entry:run_pipeline_job",
-    "train": "studio.pipeline.entry:run_train_job",
+    "train": "studio.pipeline.single:run_train_job",
 }
 
 

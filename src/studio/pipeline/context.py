@@ -5,14 +5,14 @@ It carries things from one phase to the next and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config.pipeline import PipelineConfiguration
 from studio.core import fsio
-from studio.core.errors import Interrupted
+from studio.core.errors import Interrupted, ValidationFailure
 from studio.core.events import Emit
 from studio.core.paths import Home
 from studio.core.stopping import StopFlag
@@ -23,6 +23,7 @@ from studio.pipeline.status import ValidationResults
 if TYPE_CHECKING:
     from studio.training.run import TrainingJob, TrainingOutcome
 
+STAGES = "stages.json"
 Train = Callable[..., "TrainingOutcome"]
 
 
@@ -39,6 +40,29 @@ class Seams:
     free_bytes: Callable[[Path], int] = fsio.free_bytes
     policy: DownloadPolicy = field(default_factory=DownloadPolicy)
     train: Train = _run_training
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """A stage that a run began: where, and from what."""
+
+    directory: Path
+    inputs: Mapping[str, Any]
+
+
+def record_stage(run_dir: Path, stage: Stage, directory: Path) -> None:
+    """Write down that the run uses this stage, before the work on it begins."""
+    path = run_dir / STAGES
+    rows = fsio.read_json(path) if path.exists() else {}
+    rows[stage.name] = {"directory": str(directory), "inputs": dict(stage.inputs)}
+    fsio.atomic_write_json(path, rows)
+
+
+def recorded_stages(run_dir: Path) -> dict[str, StageRecord]:
+    """The stages that a run began, by name; none when it never got so far."""
+    path = run_dir / STAGES
+    rows = fsio.read_json(path) if path.exists() else {}
+    return {name: StageRecord(Path(row["directory"]), row["inputs"]) for name, row in rows.items()}
 
 
 @dataclass
@@ -59,6 +83,12 @@ class RunContext:
     report: dict[str, Any] = field(default_factory=dict)
     """Figures for the printed report."""
     validation: ValidationResults | None = None
+    reuse_only: bool = False
+    """Set while a skipped phase looks for its artefacts: nothing may be built."""
+    fresh: bool = False
+    """Unfinished training of equal inputs is forgotten rather than continued."""
+    previous: Mapping[str, StageRecord] = field(default_factory=dict)
+    """Stages of the run whose checkpoints this one may continue."""
 
     @property
     def cache(self) -> StageCache:
@@ -67,6 +97,13 @@ class RunContext:
     def ensure(self, stage: Stage, build: Callable[[Path], Any]) -> Artefact:
         """Find or build a stage and remember it; Interrupted when a stop was asked for."""
         self.check_stop()
+        if self.reuse_only and self.cache.find(stage) is None:
+            raise ValidationFailure(
+                f"skip_phases asks to skip what makes '{stage.name}', but there is none of these inputs",
+                where=str(self.cache.directory(stage)),
+                remedy="run once without skip_phases",
+            )
+        record_stage(self.run_dir, stage, self.cache.directory(stage))
         artefact = self.cache.ensure(stage, build, emit=self.emit)
         self.artefacts[stage.name] = artefact
         if artefact.path not in self.paths:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from studio.core.clock import monotonic_s
 from studio.core.errors import Interrupted, StudioError
+from studio.core.fsio import atomic_write_json
 from studio.core.logs import get_logger
 from studio.pipeline.context import RunContext
 from studio.pipeline.status import (
@@ -29,6 +30,7 @@ from studio.pipeline.status import (
 
 STATUS = "status.json"
 STDERR = "stderr.log"
+REPORT = "report.json"
 log = get_logger("studio.pipeline.runner")
 
 PhaseFunction = Callable[[RunContext], None]
@@ -94,17 +96,21 @@ class PipelineRunner:
         """A skipped phase still finds its artefacts; without them there is nothing to skip to."""
         self._context.emit("phase_skipped", phase=phase.value)
         started = monotonic_s()
+        self._context.reuse_only = True
         try:
             self._phases[phase](self._context)
         except Exception as error:
             self._settle(phase, monotonic_s() - started)
             self._fail(phase, error)
+        finally:
+            self._context.reuse_only = False
 
     def _settle(self, phase: Phase, seconds: float) -> None:
         status = self._status.timed(phase, seconds).with_artefacts(*self._context.paths)
         if self._context.validation is not None:
             status = status.changed(validation_results=self._context.validation)
         self._write(status)
+        atomic_write_json(self._context.run_dir / REPORT, self._context.report)
         self._context.emit("phase_end", phase=phase.value, seconds=round(seconds, 3))
 
     def _fail(self, phase: Phase, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """Stages keyed by the hash of what goes in: a re-run does only what changed.
 
-A stage owns one directory `<root>/<name>/<input hash>/`. Its `manifest.json` is written last and is the commit point: with it
+A stage owns one directory `<root>/<name>/<input hash>/`. Its `stage.json` is written last and is the commit point: with it
 the stage is finished and its files are checked against it; without it the directory is unfinished work, which a resumable
 stage continues and any other starts over. This module does not know what a stage makes.
 """
@@ -19,7 +19,7 @@ from studio.core.errors import DataError, IntegrityError
 from studio.core.events import Emit
 from studio.core.fsio import atomic_write_json, file_lock, read_json, sha256_file, sha256_json
 
-MANIFEST = "manifest.json"
+MANIFEST = "stage.json"
 MANIFEST_FORMAT = 1
 HASH_LENGTH = 16
 

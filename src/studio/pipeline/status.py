@@ -1,7 +1,7 @@
 """What a pipeline run says about itself: the entities and transitions of spec 003 §2 and §4.
 
 A status is a value: every change makes a new one, and `StatusFile` writes it atomically. This module knows nothing of how a
-phase does its work, and nothing of records.
+phase does its work; of the records it takes only the table of legal transitions.
 """
 
 from __future__ import annotations
@@ -18,22 +18,15 @@ from studio.core.clock import utc_now
 from studio.core.errors import DataError, NotFoundError
 from studio.core.fsio import atomic_write_json, read_json
 from studio.core.states import TransitionTable
+from studio.records.lifecycles import PIPELINE, PipelinePhase
 
 STDERR_LINES = 50
 CONSTITUTION_RSS_MB = 400
 CONSTITUTION_PEAK_MB = 512
 
 
-class Phase(StrEnum):
-    """003 `current_phase`."""
-
-    PREREQUISITE_CHECK = "prerequisite_check"
-    CORPUS_DOWNLOAD = "corpus_download"
-    TOKENIZER_TRAINING = "tokenizer_training"
-    MODEL_TRAINING = "model_training"
-    VALIDATION = "validation"
-    COMPLETE = "complete"
-    FAILED = "failed"
+Phase = PipelinePhase
+"""003 `current_phase`."""
 
 
 class ErrorType(StrEnum):
@@ -59,17 +52,12 @@ SKIPPABLE: frozenset[Phase] = frozenset({Phase.CORPUS_DOWNLOAD, Phase.TOKENIZER_
 
 def phase_transitions(skip: frozenset[Phase] = frozenset()) -> TransitionTable[Phase]:
     """Strictly in order; a phase named in `skip` may be passed over; `failed` goes back to the start only by a resume."""
-    edges: dict[Phase, list[Phase]] = {}
-    for position, phase in enumerate(WORK_PHASES):
-        targets = [Phase.FAILED]
-        for following in (*WORK_PHASES[position + 1 :], Phase.COMPLETE):
-            targets.insert(-1, following)
-            if following not in skip:
-                break
-        edges[phase] = targets
-    edges[Phase.FAILED] = [Phase.PREREQUISITE_CHECK]
-    edges[Phase.COMPLETE] = []
-    return TransitionTable("pipeline", Phase.PREREQUISITE_CHECK, edges)
+    edges = {phase: list(PIPELINE.allowed(phase)) for phase in PIPELINE.states}
+    for targets in edges.values():
+        for target in targets:
+            if target in skip:
+                targets.extend(further for further in edges[target] if further not in targets)
+    return TransitionTable(PIPELINE.kind, PIPELINE.initial, edges)
 
 
 class _Entity(BaseModel):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.core.clock import iso
 from studio.core.errors import ConflictError, NotFoundError, UsageError
-from studio.core.fsio import atomic_write_text, read_json
+from studio.core.fsio import read_json
 from studio.core.ids import is_id, new_id
 from studio.core.paths import Home, safe_child
 from studio.jobs.local import DEFAULT_GRACE_S, LocalLauncher
@@ -63,17 +63,18 @@ class PipelineService:
         threads: int | None = None,
     ) -> str:
         """Start a run of a configuration made in Python. `fresh` forgets unfinished work of equal inputs."""
+        from studio.config.saved import save
+
         run_id = new_id()
-        payload = {"config": config.model_dump(mode="json"), "overrides": list(overrides), "fresh": fresh}
+        payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "overrides": list(overrides), "fresh": fresh}
         if config.resume_from_checkpoint:
-            source = self._newest_named(config.name)
-            payload["continues"] = source
+            payload["continues"] = self._newest_named(config.name)
         spec = JobSpec(run_id, "pipeline", payload, str(self._home.root), threads or default_threads())
         directory = self._home.pipelines / run_id
         directory.mkdir(parents=True)
-        self._write_config(directory, payload["config"])
+        save(directory / CONFIG, config)
         StatusFile(directory / STATUS).write(new_status(run_id))
-        self._books.pipeline_started(run_id, config.name)
+        self._books.pipeline_started(run_id, config.name, payload["config"], directory)
         self._launcher.start(directory, spec)
         return run_id
 
@@ -189,12 +190,18 @@ class PipelineService:
 
     def _with_overrides(self, run_id: str, spec: JobSpec, overrides: Sequence[str]) -> JobSpec:
         from studio.config.compose import load_pipeline
+        from studio.config.saved import save
 
         wanted = [*spec.payload.get("overrides", []), *overrides]
-        config = load_pipeline(wanted).model_dump(mode="json")
-        config["resume_from_checkpoint"] = True
-        self._write_config(self.directory(run_id), config)
-        payload: Mapping[str, Any] = {**spec.payload, "config": config, "overrides": wanted, "continues": run_id, "fresh": False}
+        config = load_pipeline(wanted)
+        save(self.directory(run_id) / CONFIG, config)
+        payload: Mapping[str, Any] = {
+            **spec.payload,
+            "config": config.model_dump(mode="json"),
+            "overrides": wanted,
+            "continues": run_id,
+            "fresh": False,
+        }
         return JobSpec(run_id, spec.kind, payload, spec.home, spec.threads, spec.organization_id)
 
     def _settled(self, directory: Path, status: PipelineStatus) -> PipelineStatus:
@@ -211,12 +218,6 @@ class PipelineService:
             stderr_output=_tail(directory / "stderr.log"),
         )
         return status.failed(error, phase_transitions())
-
-    @staticmethod
-    def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
-        import yaml
-
-        atomic_write_text(directory / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def default_threads() -> int:

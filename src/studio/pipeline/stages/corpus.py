@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from studio.config.text import DataSource
 from studio.core.errors import DataError
-from studio.core.fsio import JsonlWriter, atomic_write_json, sha256_file
+from studio.core.fsio import JsonlWriter, atomic_write_json, iter_jsonl, sha256_file
 from studio.pipeline.context import RunContext
 from studio.pipeline.download import download, is_url
 from studio.pipeline.stage import Artefact, Stage
@@ -30,7 +31,7 @@ REPORT = "report.json"
 
 def run(context: RunContext) -> None:
     """Make or find the starter world, the downloads and the corpus."""
-    folders = [_materialise(context, number, source) for number, source in enumerate(context.config.corpus.sources)]
+    folders = [_materialise(context, number, source) for number, source in enumerate(context.config.corpus.all_sources)]
     stage = Stage(
         name="corpus",
         version=1,
@@ -40,7 +41,7 @@ def run(context: RunContext) -> None:
                 for source, path in folders
             ],
             "cleaning": context.config.cleaning.model_dump(mode="json"),
-            "dedup": context.config.dedup.model_dump(mode="json"),
+            "dedup": context.config.data.dedup.model_dump(mode="json"),
         },
     )
     artefact = context.ensure(stage, lambda directory: build_corpus(context, folders, directory))
@@ -52,7 +53,7 @@ def _materialise(context: RunContext, number: int, source: DataSource) -> tuple[
     if source.source_type == "starter":
         return source, starter_world(context).path / "pretrain"
     if is_url(source.path):
-        return source, _downloaded(context, number, source)
+        return source, downloaded(context, number, source)
     return source, Path(source.path)
 
 
@@ -60,17 +61,16 @@ def starter_world(context: RunContext) -> Artefact:
     """The generated world: pretraining text, conversations, preferences and held-out questions."""
     from studio.text.starter.world import generate_starter
 
-    source = next(item for item in context.config.corpus.sources if item.source_type == "starter")
-    inputs = {"seed": context.config.seed, "scale": source.scale}
+    inputs = {"seed": context.config.seed, "scale": context.config.starter_scale}
 
     def build(directory: Path) -> dict[str, Any]:
-        generate_starter(directory, seed=context.config.seed, scale=source.scale)
-        return {"seed": context.config.seed, "scale": source.scale}
+        generate_starter(directory, seed=context.config.seed, scale=context.config.starter_scale)
+        return inputs
 
     return context.ensure(Stage("starter", 1, inputs), build)
 
 
-def _downloaded(context: RunContext, number: int, source: DataSource) -> Path:
+def downloaded(context: RunContext, number: int, source: DataSource) -> Path:
     name = os.path.basename(unquote(urlsplit(source.path).path)) or f"source-{number}.txt"
     stage = Stage("download", 1, {"url": source.path, "sha256": source.sha256}, resumable=True)
 
@@ -95,7 +95,7 @@ def content_hash(path: Path) -> str | dict[str, str]:
     return {
         file.relative_to(path).as_posix(): sha256_file(file)
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != "manifest.json"
+        if file.is_file()
     }
 
 
@@ -104,7 +104,7 @@ def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], di
     report = CorpusReport()
     languages: Counter[str] = Counter()
     totals: Counter[str] = Counter()
-    keep = Deduplicator(context.config.dedup)
+    keep = Deduplicator(context.config.data.dedup)
     with JsonlWriter(directory / DOCUMENTS) as rows, (directory / TEXT).open("w", encoding="utf-8") as text:
         for document, source_number in _cleaned(context, folders, report, totals):
             if not keep.keep(document):
@@ -124,7 +124,9 @@ def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], di
         "empty_after_cleaning": totals["empty"],
         "duplicates_dropped": keep.dropped,
         "languages": dict(languages.most_common()),
-        "files": [file.to_dict() for file in report.files],
+        "problems": [str(problem) for problem in report.problems],
+        "encodings": dict(Counter(file.encoding for file in report.files if file.encoding)),
+        "files": report.to_json()["files"],
     }
     atomic_write_json(directory / REPORT, summary)
     return summary
@@ -134,25 +136,22 @@ def _cleaned(
     context: RunContext, folders: list[tuple[DataSource, Path]], report: CorpusReport, totals: Counter[str]
 ) -> Iterator[tuple[Document, int]]:
     for number, (source, path) in enumerate(folders):
-        for document in read_documents(path, report=report):
+        for document in read_documents(
+            path, report=report, strict=context.config.corpus.strict, format=source.format, language=source.language
+        ):
             context.check_stop()
             text = clean(document.text, context.config.cleaning)
             if not text.strip():
                 totals["empty"] += 1
                 continue
-            language = source.language or document.language
-            yield Document(document.id, text, document.title, language, document.source, document.index), number
+            yield replace(document, text=text), number
 
 
 def read_corpus(directory: Path) -> Iterator[Document]:
-    """The documents of a corpus artefact, in order."""
-    from studio.core.fsio import iter_jsonl
-
+    """The documents of a corpus artefact, in order; `source` is the number of the configured source."""
     for index, (_, row) in enumerate(iter_jsonl(directory / DOCUMENTS)):
         yield Document(row["id"], row["text"], row.get("title", ""), row["language"], str(row["source"]), index)
 
 
-def is_starter(context: RunContext) -> bool:
-    return any(source.source_type == "starter" for source in context.config.corpus.sources)
 
 

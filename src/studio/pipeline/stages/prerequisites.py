@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from studio.config.model import ModelConfig
 from studio.config.pipeline import PipelineConfiguration
 from studio.core.errors import DataError, DiskSpaceError, IncompatibleError, NotFoundError, UsageError
 from studio.pipeline.context import RunContext
@@ -45,13 +46,20 @@ def run(context: RunContext) -> None:
     """Raise the first thing that would make the run fail later; warn of what only makes it worse."""
     config = context.config
     check_versions()
-    size_mb = check_corpus(context)
+    check_previous(context)
     check_output(context)
-    needed = needed_disk_mb(size_mb, config.model_config_for().parameters)
+    check_disk(context, needed_disk_mb(config.corpus.size_mb, model_of(config).parameters))
+    size_mb = check_corpus(context)
+    needed = needed_disk_mb(size_mb, model_of(config).parameters)
     check_disk(context, needed)
     context.report["prerequisites"] = {"disk_needed_mb": round(needed, 1), **memory_estimate(config)}
     for message in recommendations(config, size_mb):
         context.warn(message)
+
+
+def model_of(config: PipelineConfiguration) -> ModelConfig:
+    """The architecture with the vocabulary that the tokenizer is asked for."""
+    return config.model.with_vocab(config.tokenizer.vocab_size)
 
 
 def needed_disk_mb(corpus_size_mb: float, parameters: int) -> float:
@@ -69,6 +77,22 @@ def check_disk(context: RunContext, needed_mb: float) -> None:
                 where=str(place),
                 remedy="free some space, or set STUDIO_HOME or output_directory to another disk",
             )
+
+
+def check_previous(context: RunContext) -> None:
+    """IncompatibleError when the run to continue has another vocabulary or architecture (003, Validation on Resume)."""
+    record = context.previous.get("pretrain")
+    if record is None:
+        return
+    found, wanted = record.inputs["model"], model_of(context.config).model_dump(mode="json")
+    ignored = {"dropout"}
+    other = [f"{name} {found.get(name)}, not {wanted[name]}" for name in wanted if name not in ignored and found.get(name) != wanted[name]]
+    if other:
+        raise IncompatibleError(
+            f"cannot continue from this checkpoint: {'; '.join(other)}",
+            where=str(record.directory),
+            remedy="start a new run (resume_from_checkpoint=false), or keep vocabulary and architecture",
+        )
 
 
 def write_places(context: RunContext) -> list[Path]:
@@ -94,14 +118,14 @@ def check_output(context: RunContext) -> None:
 def check_corpus(context: RunContext) -> float:
     """The corpus in MB, after looking that it can be had: HTTP 200, or the file exists and is not empty."""
     size = 0.0
-    for source in context.config.corpus.sources:
+    for source in context.config.corpus.all_sources:
         if source.source_type == "starter":
             size += STARTER_MB
         elif is_url(source.path):
             size += (check_reachable(source.path, policy=context.seams.policy) or 0) / MB
         else:
             size += local_bytes(Path(source.path)) / MB
-    return float(context.config.corpus.size_mb or size)
+    return max(float(context.config.corpus.size_mb), size)
 
 
 def local_bytes(path: Path) -> int:
@@ -138,7 +162,7 @@ def version_key(text: str) -> tuple[int, ...]:
 
 def memory_estimate(config: PipelineConfiguration) -> dict[str, float]:
     """Training memory by batch × sequence, in MB. A rough upper figure; nothing is allocated."""
-    model = config.model_config_for()
+    model = model_of(config)
     train = config.pretrain
     tokens = train.per_device_batch_size * model.sequence_len
     per_token = 4 * (model.n_layer * (12 * model.n_embd + 4 * model.intermediate_size) + 4 * model.n_embd + model.vocab_size)
