@@ -1,8 +1,8 @@
 """Every item of the specs that this product must conform to: name and place, no prose.
 
 One item per row: line of the spec document, kind, name. A name says entity and field, then after a space the value,
-rule or text in question; its last word tells items on one line apart. Relationships between entities show in the fields and
-have no rows.
+rule or text in question; its last word tells items on one line apart. Relationships between entities show in
+the fields and have no rows.
 """
 
 from collections.abc import Iterator

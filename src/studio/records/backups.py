@@ -25,18 +25,40 @@ def existing(path: Path, keep: int) -> Iterator[Path]:
     return (place for number in range(1, keep + 1) if (place := backup_path(path, number)).exists())
 
 
-def rotate(path: Path, keep: int) -> None:
-    """Make the present content of `path` backup 1. Every step is a rename: a kill in between loses no backup."""
-    if keep < 1 or not path.exists():
+def any_left(path: Path, keep: int) -> bool:
+    """Whether there is any earlier state of `path`, settled or not."""
+    return _fresh(path).exists() or any(existing(path, keep))
+
+
+def prepare(path: Path, keep: int) -> None:
+    """Give the present content of `path` a second name, before something is renamed over the first; then `settle`."""
+    fresh = _fresh(path)
+    settle(path, keep)
+    if keep > 0 and path.exists():
+        link_or_copy(path, fresh)
+
+
+def settle(path: Path, keep: int) -> None:
+    """Make what `prepare` kept backup 1 and move the others on. Every step is a rename: a kill loses no backup.
+
+    After a kill between the two, the next `prepare` settles; a backup is never another name of the present file, which
+    some other program might damage in place.
+    """
+    fresh = _fresh(path)
+    if not fresh.exists():
+        return
+    if path.exists() and fresh.samefile(path):
+        fresh.unlink()  # its writer never came to rename
         return
     if keep > 1 and _first_may_move_on(path):
         for number in range(keep - 1, 0, -1):
             if backup_path(path, number).exists():
                 os.replace(backup_path(path, number), backup_path(path, number + 1))
-    fresh = path.with_name(f".{path.name}.bak-new")
-    fresh.unlink(missing_ok=True)
-    link_or_copy(path, fresh)
     os.replace(fresh, backup_path(path, 1))
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f".{path.name}.bak-new")
 
 
 def _first_may_move_on(path: Path) -> bool:

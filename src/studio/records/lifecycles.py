@@ -1,7 +1,7 @@
 """Every lifecycle: the states of each kind of thing and which may follow which.
 
-Specs 000, 001 and 003, and DESIGN §3 for what spec 004 leaves open; the states are written as the specs spell them. Where
-a lower floor judges its own states (checkpoints, inference sessions), its table says the same as the one here; a test
+Specs 000, 001 and 003, and DESIGN §3 for what spec 004 leaves open; states are written as the specs spell them. Where a
+lower floor judges its own states (checkpoints, inference sessions), its table says the same as the one here; a test
 compares them. This module knows tables only: `records.repositories` enforces them.
 """
 

@@ -45,7 +45,11 @@ class StoreFile:
         if getattr(self._held, "yes", False):
             yield
             return
-        with self._threads, file_lock(self._lock_path, timeout_s=self._lock_timeout_s):
+        with self._threads, contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(self._lock_path, timeout_s=self._lock_timeout_s))
+            except OSError as error:
+                raise self._unusable(error, "locked") from error
             self._held.yes = True
             try:
                 yield
@@ -77,13 +81,17 @@ class StoreFile:
             self._temporary.unlink(missing_ok=True)  # a killed writer's; we hold the lock, so nobody is writing it
             write_synced(self._temporary, data, mode=_MODE)
             if keep_backup:
-                backups.rotate(self.path, self._keep_backups)
+                backups.prepare(self.path, self._keep_backups)
             os.replace(self._temporary, self.path)
             sync_directory(self.path.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
             raise self._unusable(error, "written") from error
+        try:
+            backups.settle(self.path, self._keep_backups)
+        except OSError as error:  # the write itself is done and safe; the next one settles
+            _log.warning("a backup could not be renamed: %s", error, extra={"context": {"file": str(self.path)}})
 
     def _unusable(self, error: OSError, done: str) -> StoreError | DiskSpaceError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -117,7 +125,7 @@ class StoreFile:
 
     def _recover(self, known: Image) -> Image:
         """A state for a file that is missing or broken: the newest good backup, an empty store, or the refusal."""
-        if not self.path.exists() and not any(backups.existing(self.path, self._keep_backups)):
+        if not self.path.exists() and not backups.any_left(self.path, self._keep_backups):
             return self._empty()
         with self.locked():
             broken: BrokenFile | None = None
@@ -127,6 +135,8 @@ class StoreFile:
                 pass
             except BrokenFile as error:
                 broken = error
+            with contextlib.suppress(OSError):
+                backups.settle(self.path, self._keep_backups)  # a killed writer's may be the newest
             found = self._newest_backup()
             if found is not None:
                 return self._restore(*found, broken)
