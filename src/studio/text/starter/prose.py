@@ -12,7 +12,7 @@ from studio.text.starter.skills import LARGEST_ADDEND
 from studio.text.starter.split import Split
 from studio.text.starter.stories import make_story
 
-MIX = {"portrait": 12, "quiz": 12, "story": 50, "sums": 12, "glossary": 10, "counting": 2, "drill": 2}
+MIX = {"portrait": 12, "quiz": 12, "story": 50, "sums": 12, "glossary": 10, "counting": 2, "drill": 2, "pairs": 2, "recital": 2}
 """How often each kind of document is drawn."""
 
 Writer = Callable[[Split, Language, random.Random], str]
@@ -88,6 +88,22 @@ def _drill(split: Split, language: Language, rng: random.Random) -> str:
     return "\n".join([line] * 3)
 
 
+def _pairs(split: Split, language: Language, rng: random.Random) -> str:
+    """Names with things, then the same pairs in another order: what belongs to whom."""
+    count = rng.randrange(3, 9)
+    things = [noun.eng if language == "eng" else noun.spa for noun in (*OBJECTS, *PLACES)]
+    things += [a.eng if language == "eng" else a.masculine for a in (*COLOURS, *QUALITIES)]
+    pairs = [f"{n.text} {t}" for n, t in zip(rng.sample(NAMES, count), rng.sample(things, count), strict=True)]
+    return "\n".join(" ".join(rng.sample(pairs, count)) for _ in range(3))
+
+
+def _recital(split: Split, language: Language, rng: random.Random) -> str:
+    """Sentences about several people, said again in another order."""
+    story = make_story(rng.randrange(3, 8), rng)
+    said = [scene.statement(rng.choice(("where", "what")), language) for scene in story.scenes]
+    return "\n".join(" ".join(rng.sample(said, len(said))) for _ in range(2))
+
+
 WRITERS: dict[str, Writer] = {
     "portrait": _portrait,
     "quiz": _quiz,
@@ -96,4 +112,6 @@ WRITERS: dict[str, Writer] = {
     "glossary": _glossary,
     "counting": _counting,
     "drill": _drill,
+    "pairs": _pairs,
+    "recital": _recital,
 }

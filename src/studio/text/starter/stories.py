@@ -77,6 +77,11 @@ class Scene:
         }
 
 
+    def statement(self, kind: str, language: Language) -> str:
+        """One sentence that says where the person is or what they have."""
+        return _ANSWERS[language][kind].format(**self.words(language))
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """Its scenes in the order told; `opener` and `forms` choose the wording."""
