@@ -61,7 +61,7 @@ def make_checkpoint(folder: Path, *, seed: int = 0, vocab_size: int = 400, **sha
 
 
 class CountingBackend:
-    """A fake backend: the next token is always the last one plus one (bigger steps for streams that began higher).
+    """A fake backend: the next token is the last one plus one, or what `after` says.
 
     It keeps what each slot was fed, so that a test sees whether the engine kept slots and lengths in step.
     """
@@ -73,6 +73,7 @@ class CountingBackend:
         self.slots: list[list[int]] = [[] for _ in range(max_batch)]
         self.batches: list[int] = []
         self.pieces: list[int] = []
+        self.after: dict[int, int] = {}
         self.fail_prefill_on: int | None = None
         self.fail_decode = False
         self.closed = False
@@ -105,5 +106,6 @@ class CountingBackend:
 
     def _row(self, slot: int) -> Logits:
         row = np.zeros(self.vocab_size, np.float32)
-        row[(self.slots[slot][-1] + 1) % self.vocab_size] = 10
+        last = self.slots[slot][-1]
+        row[self.after.get(last, (last + 1) % self.vocab_size)] = 10
         return row
