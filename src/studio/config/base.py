@@ -92,7 +92,7 @@ def refuse(text: str, key: str = "") -> PydanticCustomError:
 
 
 def parse(cls: type[T], data: Mapping[str, Any], *, where: str = "config") -> T:
-    """`cls` from a plain mapping. ConfigError (one line, `.key` is the dotted key) for the first thing that is wrong."""
+    """`cls` from a plain mapping. ConfigError (one line, `.key` = dotted key) for the first thing that is wrong."""
     if not isinstance(data, Mapping):
         raise ConfigError(f"must be a mapping of keys to values, got {type(data).__name__}", where=where)
     try:

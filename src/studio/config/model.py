@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from studio.config.base import Frozen, refuse
 from studio.core.errors import ConfigError
@@ -49,23 +49,18 @@ class ModelShape(Frozen):
         derived = ("n_kv_head", "block_size", "head_dim")
         return {key: value for key, value in data.items() if value is not None or key not in derived}
 
-    @field_validator("head_dim")
-    @classmethod
-    def _head_dim_is_even(cls, head_dim: int) -> int:
-        if head_dim % 2:
-            raise refuse(f"head_dim must be even for rotary positions, {head_dim} is odd")
-        return head_dim
-
     @model_validator(mode="after")
     def _dimensions_fit(self) -> Self:
         if self.n_embd % self.n_head:
-            raise refuse(f"n_embd {self.n_embd} must be divisible by n_head {self.n_head}")
+            raise refuse(f"n_embd {self.n_embd} must be divisible by n_head {self.n_head}", "n_embd")
+        if self.head_dim % 2:
+            raise refuse(f"head_dim must be even for rotary positions, {self.head_dim} is odd", "head_dim")
         if self.n_kv_head > self.n_head:
-            raise refuse(f"n_kv_head {self.n_kv_head} cannot exceed n_head {self.n_head}")
+            raise refuse(f"n_kv_head {self.n_kv_head} cannot exceed n_head {self.n_head}", "n_kv_head")
         if self.n_head % self.n_kv_head:
-            raise refuse(f"n_head {self.n_head} must be divisible by n_kv_head {self.n_kv_head}")
+            raise refuse(f"n_head {self.n_head} must be divisible by n_kv_head {self.n_kv_head}", "n_head")
         if self.block_size > self.sequence_len:
-            raise refuse(f"block_size {self.block_size} cannot exceed sequence_len {self.sequence_len}")
+            raise refuse(f"block_size {self.block_size} cannot exceed sequence_len {self.sequence_len}", "block_size")
         return self
 
     def layer_parameters(self) -> int:

@@ -144,6 +144,9 @@ class PipelineConfiguration(Frozen):
     @classmethod
     def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
         """003's defaults under what a stage says itself, and the run's seed where a part has none."""
+        corpus = data.get("corpus")
+        if isinstance(corpus, Mapping):
+            data["corpus"] = _corpus_data(corpus)
         seed = {"seed": data["seed"]} if "seed" in data else {}
         for part in ("data", "tokenizer", "validation"):
             if seed and isinstance(data.get(part, {}), Mapping):
@@ -169,6 +172,14 @@ class PipelineConfiguration(Frozen):
     def stages(self) -> tuple[TrainConfig, ...]:
         """The training stages in order."""
         return tuple(stage for stage in (self.pretrain, self.midtrain, self.sft) if stage is not None)
+
+
+def _corpus_data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A corpus of which only the size or the name is given is the default one."""
+    own = CorpusConfig.canonical(given)
+    if own.keys() & {"path", "sources"}:
+        return own
+    return {"name": "starter", "sources": [{"source_type": "starter"}]} | own
 
 
 def _stage_data(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
