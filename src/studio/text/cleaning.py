@@ -89,7 +89,9 @@ def _without_head(text: str) -> str:
         (
             number
             for number, paragraph in enumerate(paragraphs)
-            if "gutenberg" not in paragraph.lower() and not _MARKS_IN_HEAD.match(paragraph.strip()) and paragraph.strip()
+            if "gutenberg" not in paragraph.lower()
+            and not _MARKS_IN_HEAD.match(paragraph.strip())
+            and paragraph.strip()
         ),
         len(paragraphs),
     )

@@ -1,8 +1,8 @@
 """Documents that were seen before: exactly (white space aside), or nearly (MinHash over word shingles).
 
-Signatures are computed here with numpy: 32-bit minima of `num_perm` hash functions, in bands whose number and width make
-`threshold` the similarity at which a pair is about as likely found as not; a found pair counts when its estimated similarity
-reaches the threshold. It holds hashes and signatures of what it kept, never texts.
+Signatures are computed here with numpy: 32-bit minima of `num_perm` hash functions, in bands whose number and width
+make `threshold` the similarity at which a pair is about as likely found as not; a found pair counts when its
+estimated similarity reaches the threshold. It holds hashes and signatures of what it kept, never texts.
 """
 
 import hashlib
@@ -99,7 +99,9 @@ def _shingles(words: list[str], width: int) -> NDArray[np.uint64]:
 
 
 def _banding(num_perm: int, threshold: float) -> tuple[int, int]:
-    """(bands, width) with bands × width ≤ num_perm, found at a similarity a bit below `threshold`: (1/bands)^(1/width)."""
+    """(bands, width) with bands × width ≤ num_perm, found at a similarity a bit below `threshold`:
+    (1/bands)^(1/width).
+    """
     options = [(num_perm // width, width) for width in range(1, num_perm + 1)]
     below = [(bands, width) for bands, width in options if (1 / bands) ** (1 / width) <= threshold - 0.1]
     return below[-1] if below else (num_perm, 1)

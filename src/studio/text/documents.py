@@ -1,10 +1,10 @@
 """Documents from files: .txt .md .json .jsonl .csv .parquet, one file or a folder of them.
 
-Everything streams; no file needs memory of its own size. A file, row or list element that cannot be read is reported with
-file, place and remedy and costs nothing but itself; in `strict` mode it ends the reading. Ids are unique in a corpus and
-the same on every machine: the file's path below the corpus folder and a number, or the id that the document carries.
-JSON documents are `[{id?, title?, language?, text}]`; JSON lines, CSV columns and Parquet columns use the same names.
-It cleans nothing.
+Everything streams; no file needs memory of its own size. A file, row or list element that cannot be read is reported
+with file, place and remedy and costs nothing but itself; in `strict` mode it ends the reading. Ids are unique in a
+corpus and the same on every machine: the file's path below the corpus folder and a number, or the id that the
+document carries. JSON documents are `[{id?, title?, language?, text}]`; JSON lines, CSV columns and Parquet columns
+use the same names. It cleans nothing.
 """
 
 import csv
@@ -90,10 +90,10 @@ def read_documents(
 ) -> Iterator[Document]:
     """The documents of a file or of every file below a folder, in the order of their paths.
 
-    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. Plain text is
-    cut into passages of `passage_chars` (see `splitting`; None: a file is one document, and is then held in memory whole).
-    NotFoundError when there is no `path`, DataError when a folder holds no file that can be read as text, and in `strict`
-    mode for the first problem.
+    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. Plain
+    text is cut into passages of `passage_chars` (see `splitting`; None: a file is one document, and is then held in
+    memory whole). NotFoundError when there is no `path`, DataError when a folder holds no file that can be read as
+    text, and in `strict` mode for the first problem.
     """
     report.strict = report.strict or strict
     files = corpus_files(path, report=report, format=format)
@@ -117,7 +117,9 @@ def corpus_files(path: Path, *, report: CorpusReport | None = None, format: str 
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     found = sorted((file for file in found if file.is_file()), key=lambda file: file.relative_to(path).as_posix())
     kept = [file for file in found if format != "auto" or file.suffix.lower() in FORMATS]
-    for file in sorted(set(found) - set(kept)) if report else []:
+    for file in sorted(set(found) - set(kept)):
+        if report is None:
+            break
         entry = FileReport(file.relative_to(path).as_posix(), file.stat().st_size)
         report.files.append(entry)
         report.add(entry, "", f"passed over: {file.suffix or 'no suffix'} is no known text format", severity="note")
@@ -134,7 +136,9 @@ def _read_file(
     kind = FORMATS.get(path.suffix.lower()) if format == "auto" else format
     reader = _READERS.get(kind or "")
     if reader is None:
-        raise UsageError(f"unknown format {kind or path.suffix!r}", where=str(path), remedy=f"Known: {sorted(_READERS)}.")
+        raise UsageError(
+            f"unknown format {kind or path.suffix!r}", where=str(path), remedy=f"Known: {sorted(_READERS)}."
+        )
     if entry.bytes == 0:
         file.problem("", "the file is empty", "Remove it, or put text into it.")
         return
@@ -189,7 +193,9 @@ def _read_text(file: _File) -> Iterator[Document]:
 
 
 def _from_row(file: _File, row: Any, place: str) -> Document | None:
-    """A document from `{id?, title?, language?, text}`; None, and a problem, when it is none. Other keys are ignored."""
+    """A document from `{id?, title?, language?, text}`; None, and a problem, when it is none. Other keys are
+    ignored.
+    """
     if not isinstance(row, Mapping):
         file.problem(place, f"{_kind_of(row)} where a document was expected", 'Write {"text": "…"}.')
         return None
@@ -269,7 +275,9 @@ def _read_jsonl(file: _File) -> Iterator[Document]:
 
 
 def _lines(file: _File, *, newline: str | None = None) -> Iterator[str]:
-    """Lines with their ends. Only `\\n` ends one (str.splitlines would also cut at U+2028, which JSON text may hold)."""
+    """Lines with their ends. Only `\\n` ends one (str.splitlines would also cut at U+2028, which JSON text may
+    hold).
+    """
     held: list[str] = []
     size = 0
     for piece in _pieces(file, newline=newline):

@@ -171,5 +171,3 @@ def _mostly_utf8(sample: bytes) -> bool:
     wrong = sample.decode("utf-8", "replace").count("\ufffd")
     high = sum(byte > 127 for byte in sample)
     return wrong * 5 < high and high > 10
-
-

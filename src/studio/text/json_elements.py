@@ -1,8 +1,8 @@
 """The elements of one big JSON list, one at a time.
 
-The scanner finds where an element begins and ends by looking at quotes and brackets only, so a list of any length is read
-in bounded memory, nesting costs no recursion, and an element that is no JSON (NaN, a stray comma) leaves the others
-readable. It knows nothing of documents.
+The scanner finds where an element begins and ends by looking at quotes and brackets only, so a list of any length is
+read in bounded memory, nesting costs no recursion, and an element that is no JSON (NaN, a stray comma) leaves the
+others readable. It knows nothing of documents.
 """
 
 import re
@@ -121,7 +121,8 @@ class _Scanner:
                 continue
             character = found.group()
             if inside:
-                # an escaped character is passed over; when the piece ends at the backslash, the next one is fetched first
+                # an escaped character is passed over; when the piece ends at the backslash, the next one is fetched
+                # first
                 if character == "\\" and found.end() == len(self._text) and not self._more():
                     return Element(number, "", line, column, "the file ends inside this document"), ""
                 self._at = found.end() + (character == "\\")

@@ -1,9 +1,9 @@
 """One part of a corpus as shard files, written so that a kill leaves either all of it or nothing that counts.
 
-A part gives at most one shard per split: `train-00003.bin` (token ids, little-endian uint16 or uint32), `.idx` (int64: where
-each document starts, and the end), `.docs.jsonl` (id, source, language, tokens and bytes of each document) and, for
-conversations, `.mask` (uint8, 1 = trained). `part-00003.json` is written last: with it the part is finished. It knows no
-tokenizers and no corpora.
+A part gives at most one shard per split: `train-00003.bin` (token ids, little-endian uint16 or uint32), `.idx`
+(int64: where each document starts, and the end), `.docs.jsonl` (id, source, language, tokens and bytes of each
+document) and, for conversations, `.mask` (uint8, 1 = trained). `part-00003.json` is written last: with it the part
+is finished. It knows no tokenizers and no corpora.
 """
 
 import hashlib
@@ -66,7 +66,9 @@ class Shard:
         return cls(**{**row, "files": {kind: StoredFile(**file) for kind, file in row["files"].items()}})
 
 
-def write_part(folder: Path, number: int, key: str, source: int, documents: Iterable[Encoded], dtype: str) -> list[Shard]:
+def write_part(
+    folder: Path, number: int, key: str, source: int, documents: Iterable[Encoded], dtype: str
+) -> list[Shard]:
     """Write the shards of part `number` and then its `part-*.json`, which remembers `key`."""
     writers: dict[Split, _ShardWriter] = {}
     for document in documents:
@@ -127,8 +129,13 @@ class _ShardWriter:
         self._file("bin").write(document.ids.astype(self._dtype, copy=False).tobytes())
         if document.mask is not None:
             self._file("mask").write(document.mask.astype(np.uint8, copy=False).tobytes())
-        row = {"id": document.id, "source": document.source, "language": document.language}
-        row |= {"tokens": len(document.ids), "bytes": document.bytes}
+        row = {
+            "id": document.id,
+            "source": document.source,
+            "language": document.language,
+            "tokens": len(document.ids),
+            "bytes": document.bytes,
+        }
         self._file("docs").write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self._starts.append(self._starts[-1] + len(document.ids))
         self._bytes += document.bytes

@@ -1,9 +1,9 @@
 """Token datasets (spec 001, *TrainingDataset*): documents as token ids in memory-mapped shards with a manifest.
 
 Design choices:
-- Documents are gathered into parts of bounded size; a part is keyed by the hash of its documents and of the tokenizer. Parts
-  are written in parallel, each whole or not at all, so that a killed build goes on with the parts that are missing, and
-  an edited document costs one part.
+- Documents are gathered into parts of bounded size; a part is keyed by the hash of its documents and of the
+  tokenizer. Parts are written in parallel, each whole or not at all, so that a killed build goes on with the parts
+  that are missing, and an edited document costs one part.
 - A document belongs to training or validation by the hash of its id and the seed, wherever it stands.
 - `manifest.json` comes last; `TokenDataset.open` checks it against the files.
 It knows no models; how rows are cut from the tokens is `training.packing`'s business.
@@ -146,21 +146,25 @@ def build_token_dataset(
 ) -> "TokenDataset":
     """Tokenize documents (each as BOS, tokens, EOS) into `out_dir`; the finished dataset.
 
-    `documents` is gone through twice. `sources[source_of(document)]` says where each comes from and how much it weighs. Call it
-    again after a kill: only parts that are missing, harmed or changed are written, and the result is the same to the byte.
-    Emits `shards` {part, tokens, written} per part. DataError without documents, DiskSpaceError, Interrupted.
+    `documents` is gone through twice. `sources[source_of(document)]` says where each comes from and how much it
+    weighs. Call it again after a kill: only parts that are missing, harmed or changed are written, and the result is
+    the same to the byte. Emits `shards` {part, tokens, written} per part. DataError without documents,
+    DiskSpaceError, Interrupted.
     """
-    return _build(
+    return build_rows(
         documents, tokenizer, out_dir, data, sources=sources, source_of=source_of,
         steps=preprocessing_steps, emit=emit, stop=stop, encode=_encode_documents, kind="text",
     )  # fmt: skip
 
 
-def _build(
+def build_rows(
     rows: Any, tokenizer: Tokenizer, out_dir: Path, data: "DataConfig", *, sources: Sequence[Source],
     source_of: Callable[[Any], int], steps: Sequence[Mapping[str, Any]], emit: Emit, stop: StopFlag | None,
     encode: Encode, kind: str,
 ) -> "TokenDataset":  # fmt: skip
+    """What text and conversations share: any rows with id, text, source and language, and how they become ids and
+    masks.
+    """
     again: Callable[[], Iterable[Any]] = rows if callable(rows) else lambda: rows
     splitter, text_bytes = _first_look(again(), data.validation_fraction, data.seed)
     _check_room(out_dir, text_bytes, tokenizer.vocab_size)
@@ -244,9 +248,7 @@ def _parts(rows: Iterable[Any], source_of: Callable[[Any], int], part_bytes: int
     yield from open_parts.values()
 
 
-def _run_all(
-    work: _Work, parts: Iterator[_Part], workers: int, emit: Emit, stop: StopFlag | None
-) -> list[Shard]:
+def _run_all(work: _Work, parts: Iterator[_Part], workers: int, emit: Emit, stop: StopFlag | None) -> list[Shard]:
     """All parts by a few threads (the tokenizer works outside of Python's lock); few parts are in memory at a time."""
     found: list[tuple[int, list[Shard]]] = []
 
@@ -361,7 +363,8 @@ class TokenDataset:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the token files: little-endian uint16 or uint32."""
-        return np.dtype(self.manifest["dtype"]).newbyteorder("<")
+        dtype: np.dtype[Any] = np.dtype(str(self.manifest["dtype"])).newbyteorder("<")
+        return dtype
 
     @property
     def bos_id(self) -> int:
@@ -391,8 +394,8 @@ class TokenDataset:
     def tokens(self, split: str) -> NDArray[np.integer]:
         """The token ids of a split as one array-like: length, slices, `np.asarray`; nothing is loaded before.
 
-        Training tokens of sources with different weights are mixed (see `token_streams.mixture`): an epoch of them holds some
-        documents several times. Otherwise, and for validation, every document comes once, in order.
+        Training tokens of sources with different weights are mixed (see `token_streams.mixture`): an epoch of them
+        holds some documents several times. Otherwise, and for validation, every document comes once, in order.
         """
         return cast(NDArray[np.integer], self._stream(split, "bin", self.dtype))
 
@@ -457,4 +460,4 @@ class TokenDataset:
                 yield row
 
 
-__all__ = ["SPLITS", "Shard", "Splitter", "TokenDataset", "build_token_dataset"]
+__all__ = ["SPLITS", "Shard", "Splitter", "TokenDataset", "build_rows", "build_token_dataset"]

@@ -2,8 +2,8 @@
 
 A text of at most twice `passage_chars` is one document. A longer one (a book) is cut where a paragraph ends, as soon as
 `passage_chars` are full, earlier before a chapter's heading; a paragraph without end is cut at a line, a sentence or a
-space, and at twice `passage_chars` at the latest. The pieces joined are the text, character by character. Splitting by document into training and
-validation is thereby meaningful for a corpus of three books. Only one piece is in memory.
+space, and at twice `passage_chars` at the latest. The pieces joined are the text, character by character. Splitting
+by document into training and validation is thereby meaningful for a corpus of three books. Only one piece is in memory.
 """
 
 import re

@@ -67,12 +67,13 @@ class TokenStream:
 
 
 def mixture(sources: Int, sizes: Int, weights: Sequence[float], *, seed: int) -> Int:
-    """Which documents an epoch of weighted sources holds, and in which order: document numbers, some of them repeatedly.
+    """Which documents an epoch of weighted sources holds, and in which order: document numbers, some of them
+    repeatedly.
 
-    `sources` and `sizes` give each document's source number and tokens, `weights[s]` the share of the tokens that source
-    `s` shall have (relative to the sum over sources that have tokens). When all weights are equal there is nothing to mix:
-    every document once, in its order. Otherwise every document comes at least once, documents of a source that needs
-    more are repeated (each as often as the others, give or take one), and all are shuffled by `seed`.
+    `sources` and `sizes` give each document's source number and tokens, `weights[s]` the share of the tokens that
+    source `s` shall have (relative to the sum over sources that have tokens). When all weights are equal there is
+    nothing to mix: every document once, in its order. Otherwise every document comes at least once, documents of a
+    source that needs more are repeated (each as often as the others, give or take one), and all are shuffled by `seed`.
     """
     everything = np.arange(len(sizes), dtype=np.int64)
     tokens = np.bincount(sources, weights=sizes, minlength=len(weights))

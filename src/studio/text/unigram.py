@@ -1,15 +1,16 @@
 """Training of a unigram vocabulary: which pieces, and how likely each is.
 
 The method is Kudo's (2018, "Subword Regularization", §3.2) as SentencePiece does it: start from every substring that
-occurs often, fit probabilities by expectation maximisation, drop the pieces whose loss costs least, repeat. Written here with
-numpy rather than taken from the `tokenizers` library because the library's trainer sums in the order of a randomly seeded
-hash table: two runs on one text gave different scores and ids, and a resumed pipeline could not be proved equal to one
-that was never killed. It knows counted words and no text, files or special tokens.
+occurs often, fit probabilities by expectation maximisation, drop the pieces whose loss costs least, repeat. Written
+here with numpy rather than taken from the `tokenizers` library because the library's trainer sums in the order of a
+randomly seeded hash table: two runs on one text gave different scores and ids, and a resumed pipeline could not be
+proved equal to one that was never killed. It knows counted words and no text, files or special tokens.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ _LEAST_EXPECTED = 0.5
 def train_unigram(words: Mapping[str, int], size: int, max_piece_chars: int) -> list[tuple[str, float]]:
     """At most `size` pieces with their natural log-probabilities, most likely first.
 
-    `words` counts the pieces of text that no learned piece may cross. Every frequent character is a piece, so each word of
-    such characters can be spelled. The same `words` give the same result, in any order.
+    `words` counts the pieces of text that no learned piece may cross. Every frequent character is a piece, so each
+    word of such characters can be spelled. The same `words` give the same result, in any order.
     """
     characters = _characters(words, size)
     counted = sorted(_cut(words, frozenset(characters)).items())
@@ -63,9 +64,7 @@ def _cut(words: Mapping[str, int], known: frozenset[str]) -> dict[str, int]:
     return counts
 
 
-def _shrink(
-    corpus: "_Corpus", pieces: list[str], scores: Float, fixed: int, size: int
-) -> list[tuple[str, float]]:
+def _shrink(corpus: "_Corpus", pieces: list[str], scores: Float, fixed: int, size: int) -> list[tuple[str, float]]:
     lattice = corpus.lattice(_Index(pieces))
     while True:
         for _ in range(_EM_ROUNDS):
@@ -81,7 +80,9 @@ def _shrink(
 
 
 def _maximised(expected: Float) -> Float:
-    """Log-probabilities from expected counts; the digamma makes rare pieces rarer (variational Bayes, as SentencePiece)."""
+    """Log-probabilities from expected counts; the digamma makes rare pieces rarer (variational Bayes, as
+    SentencePiece).
+    """
     floor = np.maximum(expected, 1e-3)
     return np.asarray(_digamma(floor) - _digamma(np.array([floor.sum()])), dtype=np.float64)
 
@@ -98,9 +99,7 @@ def _digamma(x: Float) -> Float:
     return result
 
 
-def _survivors(
-    lattice: "_Lattice", pieces: list[str], scores: Float, expected: Float, fixed: int, size: int
-) -> Int:
+def _survivors(lattice: "_Lattice", pieces: list[str], scores: Float, expected: Float, fixed: int, size: int) -> Int:
     """The `size` pieces whose removal would cost the likelihood most, and all characters; ascending numbers.
 
     A piece's cost is what its text would lose if each of its places in the best segmentations were spelled by the best
@@ -208,13 +207,15 @@ class _Corpus:
             yield length, starts, value
 
     def substrings(self, longest: int, most: int) -> tuple[list[str], list[float]]:
-        """Substrings of two characters or more that occur twice or more, with their counts; the `most` that cover most."""
+        """Substrings of two characters or more that occur twice or more, with their counts; the `most` that cover
+        most.
+        """
         found: list[tuple[Int, Float, int]] = []
         for length, starts, value in self._by_length(longest):
             if length < 2:
                 continue
             _, first, which = np.unique(value, return_index=True, return_inverse=True)
-            counts = np.bincount(which, weights=self.counts[self.word[starts]])
+            counts = _sums(which, self.counts[self.word[starts]])
             often = counts >= 2
             found.append((starts[first[often]], counts[often], length))
         if not found:
@@ -245,7 +246,8 @@ class _Corpus:
 class _Lattice:
     """Pieces in words as edges between nodes; word w's nodes are its character offsets + w, so n characters have n + 1.
 
-    Edges are sorted by the place in the word where they end, for passes forwards; `_back` sorts them by where they start.
+    Edges are sorted by the place in the word where they end, for passes forwards; `_back` sorts them
+    by where they start.
     """
 
     def __init__(self, corpus: _Corpus, size: int, start: Int, length: Int, piece: Int) -> None:
@@ -287,9 +289,9 @@ class _Lattice:
 
     def _layers(self, depth: Int) -> Iterator[slice]:
         edges = np.searchsorted(depth, np.arange(int(depth[-1]) + 2)) if len(depth) else np.zeros(1, dtype=np.int64)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges.tolist()):
             if low < high:
-                yield slice(int(low), int(high))
+                yield slice(low, high)
 
     def expected_counts(self, scores: Float) -> Float:
         """(pieces,): how often each piece is expected to stand in the words, over all segmentations."""
@@ -307,12 +309,12 @@ class _Lattice:
         whole = forward[self.last]
         weight = np.divide(self.corpus.counts, whole, out=np.zeros_like(whole), where=whole > 0)
         share = forward[self.begin] * chance * backward[self.end] * weight[self.word]
-        return np.bincount(self.piece, weights=share, minlength=self.size)
+        return _sums(self.piece, share, self.size)
 
     def best_counts(self, scores: Float) -> Float:
         """(pieces,): how often each piece stands in the most likely segmentations."""
         chosen = self.best_pieces(scores)
-        return np.bincount(chosen.piece, weights=self.corpus.counts[chosen.word], minlength=self.size)
+        return _sums(chosen.piece, self.corpus.counts[chosen.word], self.size)
 
     def best_pieces(self, scores: Float) -> _Chosen:
         """The most likely segmentation of each word that has one."""
@@ -342,6 +344,10 @@ class _Lattice:
             pieces.append(self.piece[edge])
             node = self.begin[edge]
         return _Chosen(np.concatenate(words), np.concatenate(pieces))
+
+
+def _sums(places: Int, values: Float, size: int = 0) -> Float:
+    return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
 def _add(target: Float, places: Int, values: Float) -> None:
