@@ -112,6 +112,8 @@ def test_a_foreign_hf_config_is_refused():
         ModelConfig.from_hf({"model_type": "llama"})
     hf = ModelConfig(vocab_size=9).to_hf()
     del hf["hidden_size"]
+    hf = ModelConfig(vocab_size=9).to_hf()
+    del hf["hidden_size"]
     with pytest.raises(ConfigError, match="hidden_size is missing"):
         ModelConfig.from_hf(hf)
 

@@ -207,8 +207,8 @@ def _read_file(root: str, file: Path) -> tuple[list[str], list[Value]]:
     picked = {key: name for key, name in data.items() if key in known and isinstance(name, str)}
     rest = {key: value for key, value in data.items() if key not in picked}
     for key, value in rest.items():
-        _check_keys([str(key)], str(key))
-        _check_sent(value, str(key))
+        _check_sent(key, key)
+        _check_sent(value, key)
     choices = [choice for group, name in picked.items() for choice in _choice(root, group, group, name)]
     return choices, [Value(key, value) for key, value in canonical_tree(ROOTS[root], rest).items()]
 
