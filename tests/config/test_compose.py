@@ -18,18 +18,6 @@ GROUPS_OF_THE_DESIGN = {
     *("model", "corpus", "tokenizer", "stage", "adapter", "optim"),
     *("trainer", "data", "serve", "eval", "experiment"),
 }
-    "model",
-    "corpus",
-    "tokenizer",
-    "stage",
-    "adapter",
-    "optim",
-    "trainer",
-    "data",
-    "serve",
-    "eval",
-    "experiment",
-]
 
 
 def test_the_tree_has_the_groups_of_the_design():
