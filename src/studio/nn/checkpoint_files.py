@@ -30,6 +30,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     try:
         save_file(plain, path, metadata={"format": "pt"})
+        path.chmod(0o644)  # the library leaves 0600, unlike everything beside it
     except SafetensorError as error:
         if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
             raise DiskSpaceError(

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from studio.config.training import TrainConfig
 from studio.core.clock import monotonic_s
-from studio.core.errors import ValidationFailure
+from studio.core.errors import DiskSpaceError, ValidationFailure
 from studio.core.events import Emit
 from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
@@ -225,12 +225,19 @@ class StepBoundary(Callback):
         with self._watch.paused():
             train, folder = self.plan.train, self.plan.checkpoint_dir
             path = folder / self._checkpoint_name(trainer)
-            trainer.save_checkpoint(path, weights_only=False, storage_options=self._save_request(trainer, path))
+            try:
+                trainer.save_checkpoint(path, weights_only=False, storage_options=self._save_request(trainer, path))
+            except DiskSpaceError as error:
+                raise self._nothing_lost(error) from error
             checkpoints.point(folder, "last", path, global_step=step)
             self.last, self._saved_step = path, step
             if train.save_total_limit is not None:
                 checkpoints.prune(folder, train.save_total_limit)
         self._emit("checkpoint", path=str(path), global_step=step)
+
+    def _nothing_lost(self, error: DiskSpaceError) -> DiskSpaceError:
+        kept = f"{self.last.name} is still the last one" if self.last is not None else "there is no checkpoint yet"
+        return DiskSpaceError(f"{error.what}; {kept}", where=error.where, remedy="Free some space and resume.")
 
     def _checkpoint_name(self, trainer: Trainer) -> str:
         closed = self._data(trainer).order.epochs_closed(self.progress.global_step)

@@ -134,8 +134,8 @@ class Tally:
 
     @property
     def grad_norm(self) -> float | None:
-        """Mean gradient norm per optimizer step."""
-        return self.grad_norms / self.steps if self.steps else None
+        """Mean gradient norm per optimizer step; None when one of them overflowed."""
+        return self.grad_norms / self.steps if self.steps and math.isfinite(self.grad_norms) else None
 
     def add(self, other: "Tally") -> None:
         """Count `other` as well."""

@@ -201,6 +201,9 @@ class RowOrder:
         """(row numbers, their epochs), each of length `rows_per_step`, for optimizer step 0, 1, 2, ..."""
         places = np.arange(step * self.rows_per_step, (step + 1) * self.rows_per_step)
         epochs = places // self.count
+        if epochs[0] == epochs[-1]:
+            start = int(places[0]) % self.count
+            return self._permutation(int(epochs[0]))[start : start + self.rows_per_step], epochs
         rows = np.empty_like(places)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
