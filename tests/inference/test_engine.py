@@ -194,8 +194,8 @@ def test_metrics_count_what_happened(engine: Engine, backend: CountingBackend) -
     ("prompt", "params", "error", "text"),
     [
         ([], GREEDY, UsageError, "empty"),
-        ([400], GREEDY, UsageError, "outside 0..399"),
-        ([-1], GREEDY, UsageError, "outside 0..399"),
+        ([400], GREEDY, UsageError, "ids outside 0"),
+        ([-1], GREEDY, UsageError, "ids outside 0"),
         ([9] * 64, GREEDY, LimitError, "context is 64"),
         ([9] * 60, GenerationParams(max_tokens=5), ConfigError, "Invalid max_tokens"),
         ([9], GenerationParams(top_k=401), ConfigError, "top_k"),
@@ -211,6 +211,14 @@ def test_wrong_requests_are_refused(
 def test_a_default_length_is_clamped_to_the_room_left(engine: Engine) -> None:
     result = engine.submit([9] * 60, GenerationParams(temperature=0)).result(5)
     assert (result.completion_tokens, result.finish_reason) == (4, "length")
+
+
+def test_rows_of_a_padded_head_are_never_chosen(tokenizer: Tokenizer) -> None:
+    backend = CountingBackend(vocab_size=tokenizer.vocab_size + 64)
+    with Engine(backend, tokenizer, max_batch=1) as engine:
+        result = engine.submit([tokenizer.vocab_size - 3], greedy(10)).result(5)
+    last = tokenizer.vocab_size - 1
+    assert result.ids == [last - 1, last, 0]  # the best of what is a token: row 0; then eos
 
 
 def test_more_streams_than_the_backend_holds_are_refused(tokenizer: Tokenizer) -> None:

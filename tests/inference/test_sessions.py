@@ -41,7 +41,9 @@ def test_a_message_counts_the_tokens_of_its_content(tokenizer: Tokenizer) -> Non
     assert message.role is MessageRole.USER
 
 
-@pytest.mark.parametrize(("role", "content", "text"), [("user", "", "empty"), ("robot", "hi", "user, assistant, system")])
+@pytest.mark.parametrize(
+    ("role", "content", "text"), [("user", "", "empty"), ("robot", "hi", "user, assistant, system")]
+)
 def test_a_message_needs_content_and_a_known_role(tokenizer: Tokenizer, role: str, content: str, text: str) -> None:
     with pytest.raises(DataError, match=text):
         Message.create(role, content, tokenizer)

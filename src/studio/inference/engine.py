@@ -42,6 +42,7 @@ class Engine:
             raise UsageError(f"max_batch {max_batch} is outside 1..{backend.max_batch}", where="engine")
         self.backend, self.tokenizer, self.max_batch = backend, tokenizer, max_batch
         self.metrics = InferenceMetrics(model or backend.name)
+        self._vocab = min(backend.vocab_size, tokenizer.vocab_size)  # a padded head has rows that are no token
         self._ends = frozenset((tokenizer.eos_id, tokenizer.end_id))
         self._waiting: deque[Stream] = deque()
         self._active: list[Stream] = []
@@ -65,7 +66,7 @@ class Engine:
         prompt = [int(token) for token in prompt_ids]
         self._check_prompt(prompt)
         room = self.context_len - len(prompt)
-        checked = (params or _default_params()).checked_for(self.backend.vocab_size, room)
+        checked = (params or _default_params()).checked_for(self._vocab, room)
         stream = Stream(prompt, checked, self.tokenizer.stream(), ends=self._ends, on_end=self.metrics.finished)
         with self._changed:
             if self._closing:
@@ -102,8 +103,8 @@ class Engine:
     def _check_prompt(self, prompt: list[int]) -> None:
         if not prompt:
             raise UsageError("the prompt is empty", where="prompt")
-        if min(prompt) < 0 or max(prompt) >= self.backend.vocab_size:
-            raise UsageError(f"the prompt holds ids outside 0..{self.backend.vocab_size - 1}", where="prompt")
+        if min(prompt) < 0 or max(prompt) >= self._vocab:
+            raise UsageError(f"the prompt holds ids outside 0..{self._vocab - 1}", where="prompt")
         if len(prompt) >= self.context_len:
             raise LimitError(
                 f"the prompt has {len(prompt)} tokens, the model's context is {self.context_len}",
@@ -165,7 +166,7 @@ class Engine:
                 if stream.fed == len(stream.prompt):
                     self._joining = None
                     self._active.append(stream)
-                    stream.accept(stream.sampler.pick(row))
+                    stream.accept(stream.sampler.pick(row[: self._vocab]))
             except Exception as error:  # whatever it is, it belongs to the caller of this stream
                 _fail([stream], error)
             self._sweep()
@@ -185,7 +186,7 @@ class Engine:
         try:
             ids = np.array([stream.ids[-1] for stream in active])
             lengths = np.array([_cached(stream) for stream in active])
-            logits = self.backend.decode(ids, lengths)
+            logits = self.backend.decode(ids, lengths)[:, : self._vocab]
             for stream, token in zip(active, _pick(active, logits), strict=True):
                 stream.accept(token)
         except Exception as error:  # every stream of the step lost its next token
