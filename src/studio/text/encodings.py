@@ -1,8 +1,8 @@
 """Bytes of a text file to characters, without guessing silently.
 
 UTF-8 is tried first and strictly; a byte-order mark decides for UTF-16 and UTF-32. Anything else is detected from
-samples (charset-normalizer), accepted only when the detection is confident and the whole file decodes, and reported;
-what stays doubtful is refused. Files are read in bounded pieces. It knows nothing of documents.
+samples (`guessing`), accepted only when the guess is certain and the whole file decodes, and reported; what stays
+doubtful is refused. Files are read in bounded pieces. It knows nothing of documents.
 """
 
 import codecs
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.core.errors import DataError
+from studio.text.guessing import guess
 
 PIECE_BYTES = 1 << 20
 _SAMPLE_BYTES = 64 << 10
@@ -23,9 +24,6 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_PREFERRED = ("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "gb18030", "cp932")
-_MOST_CHAOS = 0.1
-_LEAST_COHERENCE = 0.3
 _REMEDY = "Convert the file to UTF-8 (for example: iconv -f ENCODING -t UTF-8)."
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
@@ -114,42 +112,36 @@ def _utf16_without_mark(path: Path, head: bytes) -> Encoding:
 def _first_bad_utf8(path: Path) -> tuple[int | None, int]:
     """(offset of the first byte that is not UTF-8 or None, bytes of a character cut off at the end of the file)."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    offset = 0
+    offset, beyond_ascii = 0, False
     with path.open("rb") as file:
         while data := file.read(PIECE_BYTES):
             pending = len(decoder.getstate()[0])
             try:
-                decoder.decode(data)
+                beyond_ascii |= not decoder.decode(data).isascii()
             except UnicodeDecodeError as error:
                 return offset - pending + error.start, 0
             offset += len(data)
     torn = len(decoder.getstate()[0])
-    # a whole file of one torn character is no UTF-8 file
-    return (offset - torn if torn and torn == offset else None), torn
+    # one odd byte at the end of an ASCII file is as likely another encoding's last letter
+    return (offset - torn if torn and not beyond_ascii else None), torn
 
 
 def _detected(path: Path, bad_byte: int) -> Encoding:
-    from charset_normalizer import from_bytes  # costs 50 ms that a UTF-8 corpus need not pay
-
     sample = _sample(path, bad_byte)
     where = f"{path}, byte {bad_byte}"
     if _mostly_utf8(sample):
         raise DataError("damaged UTF-8: most of the file is, this byte is not", where=where, remedy=_REMEDY)
-    best = from_bytes(sample).best()
-    confident = best is not None and best.chaos <= _MOST_CHAOS and best.coherence >= _LEAST_COHERENCE
-    if best is None or not confident or looks_binary(str(best)):
-        guess = f" (perhaps {best.encoding})" if best is not None else ""
-        raise DataError(f"not UTF-8, and its encoding is not certain{guess}", where=where, remedy=_REMEDY)
-    alike = best.could_be_from_charset
-    for codec in (*[name for name in _PREFERRED if name in alike], *alike):
+    found = guess(sample)
+    for codec in found.codecs:
         encoding = Encoding(codec, converted=True)
         try:
-            for _ in read_pieces(path, encoding, newline=""):
-                pass
+            pieces = [looks_binary(piece) for piece in read_pieces(path, encoding, newline="")]
         except UnicodeError:
             continue
-        return encoding
-    raise DataError(f"begins as {best.encoding} but does not decode so to its end", where=where, remedy=_REMEDY)
+        if not any(pieces):
+            return encoding
+    hint = f" (perhaps {found.perhaps or found.codecs[0]})" if found.perhaps or found.codecs else ""
+    raise DataError(f"not UTF-8, and its encoding is not certain{hint}", where=where, remedy=_REMEDY)
 
 
 def _sample(path: Path, first: int) -> bytes:
