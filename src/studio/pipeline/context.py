@@ -87,6 +87,8 @@ class RunContext:
     """Set while a skipped phase looks for its artefacts: nothing may be built."""
     fresh: bool = False
     """Unfinished training of equal inputs is forgotten rather than continued."""
+    threads: int | None = None
+    """Compute threads of the job, kept on resume; None = what the machine has."""
     previous: Mapping[str, StageRecord] = field(default_factory=dict)
     """Stages of the run whose checkpoints this one may continue."""
 

@@ -56,6 +56,9 @@ class Job(Protocol):
     @property
     def home(self) -> str: ...
 
+    @property
+    def threads(self) -> int: ...
+
 
 def make_context(
     run_id: str,
@@ -93,6 +96,7 @@ def run_pipeline_job(spec: Job, job_dir: Path, emit: Emit, stop: StopFlag) -> Ma
         continues=spec.payload.get("continues"),
         fresh=bool(spec.payload.get("fresh")),
     )
+    context.threads = spec.threads
     try:
         status = run_pipeline(context)
     except PipelineFailed as failed:

@@ -90,23 +90,18 @@ def _scores(report: Mapping[str, Any]) -> Iterator[str]:
     scores = report.get("scores")
     if not scores:
         return
-    yield "held-out questions, answered exactly:"
-    languages = list(scores["after"]["languages"])
-    yield f"  {'kind':<14}" + "".join(f"{language + ' before':>14}{language + ' after':>14}" for language in languages)
-    kinds = list(dict.fromkeys(kind for language in languages for kind in scores["after"]["kinds"][language]))
-    for kind in kinds:
-        cells = "".join(
-            f"{_share(scores[when]['kinds'][language].get(kind)):>14}" for language in languages for when in ("before", "after")
-        )
-        yield f"  {kind:<14}{cells}"
-    totals = "".join(
-        f"{_share(scores[when]['languages'][language]):>14}" for language in languages for when in ("before", "after")
-    )
-    yield f"  {'all':<14}{totals}"
+    yield "held-out questions, answered exactly (before and after sft):"
+    after = scores["after"]
+    yield f"  {'kind':<14}" + "".join(f"{language + ' before':>14}{'after':>14}" for language in after)
+    for kind in dict.fromkeys(kind for row in after.values() for kind in row["kinds"]):
+        rows = [scores[when][language]["kinds"].get(kind) for language in after for when in ("before", "after")]
+        yield f"  {kind:<14}" + "".join(f"{_share(row):>14}" for row in rows)
+    totals = [scores[when][language] for language in after for when in ("before", "after")]
+    yield f"  {'all':<14}" + "".join(f"{_share(row):>14}" for row in totals)
 
 
-def _share(row: Mapping[str, int] | None) -> str:
-    return f"{row['correct'] / row['total']:.0%} of {row['total']}" if row and row["total"] else "-"
+def _share(row: Mapping[str, Any] | None) -> str:
+    return f"{row['share']:.0%} of {row['total']}" if row and row["total"] else "-"
 
 
 def _validation(status: Mapping[str, Any]) -> Iterator[str]:

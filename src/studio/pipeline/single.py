@@ -37,6 +37,9 @@ class Job(Protocol):
     @property
     def home(self) -> str: ...
 
+    @property
+    def threads(self) -> int: ...
+
 
 def run_train_job(spec: Job, job_dir: Path, emit: Emit, stop: StopFlag) -> Mapping[str, Any]:
     """Kind `train`: payload {config, model?, continues?} -> {model, report}. `model` is the folder to start from."""
@@ -49,6 +52,7 @@ def run_train_job(spec: Job, job_dir: Path, emit: Emit, stop: StopFlag) -> Mappi
         job_dir,
         emit,
         stop,
+        threads=spec.threads,
         previous=recorded_stages(Path(continues)) if continues else {},
     )
     start = spec.payload.get("model")

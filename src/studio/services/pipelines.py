@@ -221,7 +221,10 @@ class PipelineService:
 
 
 def default_threads() -> int:
-    """Cores this process may use."""
+    """OMP_NUM_THREADS when somebody set it, else the cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

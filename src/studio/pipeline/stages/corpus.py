@@ -126,7 +126,7 @@ def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], di
         "languages": dict(languages.most_common()),
         "problems": [str(problem) for problem in report.problems],
         "encodings": dict(Counter(file.encoding for file in report.files if file.encoding)),
-        "files": report.to_json()["files"],
+        "files": report.to_dict()["files"],
     }
     atomic_write_json(directory / REPORT, summary)
     return summary

@@ -102,7 +102,6 @@ def build_tokens(context: RunContext) -> Artefact:
             data,
             sources=sources,
             source_of=lambda document: int(document.source),
-            seed=data.seed,
             preprocessing_steps=cleaning_steps(context.config.cleaning),
             emit=context.emit,
             stop=context.stop,
@@ -164,8 +163,9 @@ def _train(context: RunContext, plan: Plan, directory: Path) -> TrainingOutcome:
 def _train_once(context: RunContext, plan: Plan, directory: Path) -> TrainingOutcome:
     from studio.training.run import TrainingJob
 
+    threads = plan.train.threads or context.threads
     job = TrainingJob(
-        train=plan.train,
+        train=plan.train.model_copy(update={"threads": threads}),
         model=plan.model,
         data_dir=plan.data.path,
         tokenizer_dir=context.artefacts["tokenizer"].path,

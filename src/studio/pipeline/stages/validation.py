@@ -23,6 +23,7 @@ from studio.pipeline.stages import conversations
 from studio.pipeline.stages.corpus import read_corpus
 from studio.pipeline.stages.training import TRAINING_METRICS
 from studio.pipeline.status import InferenceMetrics, ValidationResults
+from studio.text.templates import render_chat
 
 if TYPE_CHECKING:
     from studio.inference.engine import Engine
@@ -75,32 +76,41 @@ def check_artefacts(context: RunContext, model: Path) -> None:
 
 
 def generate_samples(context: RunContext, model: Path) -> list[dict[str, Any]]:
-    """Continuations in each language of the corpus: {language, prompt, output, repeated_4grams}."""
+    """What the model writes in each language: {language, prompt, output, repeated_4grams}.
+
+    After sft it answers messages of the conversations, before it goes on with beginnings of documents.
+    """
     from studio.inference.opening import open_engine
 
     config = context.config.validation
-    prompts = _prompts(context)
+    chat = context.config.sft is not None
+    prompts = conversations.openings(context, config.samples_per_language) if chat else _beginnings(context)
     with open_engine(model) as engine:
-        room = min(config.sample_tokens, engine.context_len - PROMPT_TOKENS - 1)
-        params = GenerationParams(temperature=config.temperature, max_tokens=room, seed=config.seed)
-        ids = [_prompt_ids(engine, text) for _, text in prompts]
+        ids = [_chat_ids(engine, text) if chat else _text_ids(engine, text) for _, text in prompts]
+        room = min(config.sample_tokens, engine.context_len - max(map(len, ids)))
+        params = GenerationParams(temperature=config.temperature, max_tokens=max(1, room), seed=config.seed)
         answers = engine.generate(ids, params)
         return [
             {
                 "language": language,
-                "prompt": engine.tokenizer.decode(prompt[1:]),
+                "prompt": text if chat else engine.tokenizer.decode(prompt),
                 "output": answer.text,
                 "repeated_4grams": round(repeated_ngrams(answer.ids), 4),
             }
-            for (language, _), prompt, answer in zip(prompts, ids, answers, strict=True)
+            for (language, text), prompt, answer in zip(prompts, ids, answers, strict=True)
         ]
 
 
-def _prompt_ids(engine: Engine, text: str) -> list[int]:
+def _text_ids(engine: Engine, text: str) -> list[int]:
     return [engine.tokenizer.bos_id, *engine.tokenizer.encode(text)][: PROMPT_TOKENS + 1]
 
 
-def _prompts(context: RunContext) -> list[tuple[str, str]]:
+def _chat_ids(engine: Engine, text: str) -> list[int]:
+    ids = render_chat(engine.tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True)
+    return ids[-(engine.context_len // 2) :]
+
+
+def _beginnings(context: RunContext) -> list[tuple[str, str]]:
     """(language, beginning of a document) for every language of the corpus, spread over its documents."""
     wanted = context.config.validation.samples_per_language
     counts: dict[str, int] = dict(context.artefacts["corpus"].summary["languages"])
@@ -186,9 +196,9 @@ def _judge_scores(context: RunContext) -> list[str]:
     if least is None or not after:
         return []
     return [
-        f"{row['correct'] / row['total']:.0%} of the held-out questions in {language} are right, {least:.0%} are required"
-        for language, row in after["languages"].items()
-        if row["total"] and row["correct"] / row["total"] < least
+        f"{row['share']:.0%} of the held-out questions in {language} are right, {least:.0%} are required"
+        for language, row in after.items()
+        if row["share"] < least
     ]
 
 
