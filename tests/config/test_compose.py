@@ -21,7 +21,7 @@ GROUPS_OF_THE_DESIGN = {
 
 
 def test_the_tree_has_the_groups_of_the_design():
-    assert GROUPS_OF_THE_DESIGN <= set(groups())
+    assert set(groups()) >= GROUPS_OF_THE_DESIGN
     assert (conf_folder() / "config.yaml").is_file()
 
 

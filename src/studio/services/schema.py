@@ -6,16 +6,13 @@ import inspect
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+from studio.config.schema import ENTITIES, document
 
 
 def schema() -> dict[str, Any]:
     """All entities: records, configurations, pipeline status and training metrics."""
-    models = [(model, "validation") for model in _entities()]
-    _, document = models_json_schema(models, title="Studio", ref_template="#/$defs/{model}")  # type: ignore[arg-type]
-    return {"$schema": DIALECT, **document}
+    return document(entity for entity in _entities() if entity not in ENTITIES)
 
 
 def _entities() -> list[type[BaseModel]]:
