@@ -5,7 +5,6 @@ tried, and a run that is killed in between finishes it after the resume. It know
 each part does it leaves to the parts.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +13,19 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from studio.config.training import TrainConfig
-from studio.core.clock import monotonic_s
-from studio.core.errors import DiskSpaceError, ValidationFailure
+from studio.core.errors import DiskSpaceError
 from studio.core.events import Emit
 from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
 from studio.training.checkpoint_io import RNG_KEY, SaveRequest
 from studio.training.datamodule import TokenDataModule
+from studio.training.evaluation import ensure_finite, evaluate
 from studio.training.journal import Journal
-from studio.training.metrics import EpochMetrics, Tally, TrainingMetrics, bits_per_byte, perplexity
+from studio.training.metrics import EpochMetrics, Tally, TrainingMetrics, bits_per_byte
 from studio.training.modules import LanguageModule
 from studio.training.progress import Best, Progress
 from studio.training.randomness import random_states, restore_random_states, torch_states
+from studio.training.stopwatch import StopWatch
 
 Sampler = Callable[[LanguageModule, StopFlag], list[list[str]]]
 """Answers to the configured prompts, as [[input, output], ...]."""
@@ -56,7 +56,7 @@ class StepBoundary(Callback):
         self._restored_rng: dict[str, Any] | None = None
         self._boundary_rng: dict[str, Any] = {}
         self._saved_step = -1
-        self._watch = _StopWatch()
+        self._watch = StopWatch()
 
     # Lightning's hooks
 
@@ -185,10 +185,6 @@ class StepBoundary(Callback):
         progress, data = self.progress, self._data(trainer)
         tally, seconds = progress.window, progress.window_seconds
         step, rows = progress.global_step, progress.window.steps * data.shape.rows_per_step
-        if tally.loss is None or not math.isfinite(tally.loss):
-            raise ValidationFailure(
-                f"the loss is {tally.loss} at step {step}", where="training", remedy="Lower the learning rate."
-            )
         row = {
             "loss": tally.loss,
             "learning_rate": module.learning_rate(step),
@@ -209,6 +205,7 @@ class StepBoundary(Callback):
         tally = module.take_tally()
         busy, whole = self._watch.restart()
         progress = self.progress
+        ensure_finite(tally.nats, "loss", progress.global_step)
         progress.tokens += tally.tokens
         progress.busy_seconds += busy
         progress.window.add(tally)
@@ -276,6 +273,7 @@ class StepBoundary(Callback):
         if figures is None:
             return
         step = self.progress.global_step
+        ensure_finite(figures["eval_loss"] or 0.0, "validation loss", step)
         self.progress.evaluation = {key: value for key, value in figures.items() if value is not None}
         where = {"global_step": step, "epoch": self._data(trainer).order.epoch_at(step)}
         self._journal.record("eval", {**figures, **where})
@@ -323,70 +321,6 @@ class StepBoundary(Callback):
     def metrics(self) -> TrainingMetrics:
         """003's TrainingMetrics so far."""
         return TrainingMetrics(run_id=self.plan.run_id, epoch_history=self.progress.history).closed()
-
-
-def evaluate(
-    module: LanguageModule, data: TokenDataModule, limit: int | None, stop: StopFlag
-) -> dict[str, float | None] | None:
-    """002 §5.2's figures and bits per byte over the validation rows; None when asked to stop meanwhile.
-
-    Draws no random number, so an evaluation more or less changes nothing in the course of the run.
-    """
-    total, right = Tally(), 0
-    was_training = module.training
-    module.eval()
-    try:
-        for batch in data.validation_batches(limit):
-            if stop.is_set():
-                return None
-            moved = module.transfer_batch_to_device(batch, module.device, 0)
-            with module.trainer.precision_plugin.forward_context():
-                tally, hits = module.evaluate_batch(moved)
-            total.add(tally)
-            right += hits
-    finally:
-        module.train(was_training)
-    loss = total.loss if total.loss is not None else 0.0
-    return {
-        "eval_loss": loss,
-        "perplexity": perplexity(loss),
-        "accuracy": right / max(1, total.tokens),
-        "bits_per_byte": bits_per_byte(total.nats, total.text_bytes),
-    }
-
-
-class _StopWatch:
-    """A stop-watch that tells training time from the pauses in it, in seconds."""
-
-    def __init__(self) -> None:
-        self._began = monotonic_s()
-        self._idle = 0.0
-
-    def restart(self) -> tuple[float, float]:
-        """(time without pauses, whole time) since the last restart."""
-        now = monotonic_s()
-        whole, idle = now - self._began, self._idle
-        self._began, self._idle = now, 0.0
-        return whole - idle, whole
-
-    def paused(self) -> "_Pause":
-        """A block whose time is not training."""
-        return _Pause(self)
-
-    def add_idle(self, seconds: float) -> None:
-        """Count a pause."""
-        self._idle += seconds
-
-
-class _Pause:
-    def __init__(self, watch: _StopWatch) -> None:
-        self._watch = watch
-
-    def __enter__(self) -> None:
-        self._from = monotonic_s()
-
-    def __exit__(self, *exc: object) -> None:
-        self._watch.add_idle(monotonic_s() - self._from)
 
 
 def _language_module(module: LightningModule) -> LanguageModule:

@@ -4,6 +4,7 @@ It knows the machine and a training configuration, and nothing of models and dat
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class Machine:
 
 
 def choose_machine(
-    train: TrainConfig, model: ModelConfig, *, total_steps: int, before: dict[str, Any] | None = None
+    train: TrainConfig, model: ModelConfig, *, total_steps: int, before: Mapping[str, Any] | None = None
 ) -> Machine:
     """The machine for a run; `before` is what the checkpoint it resumes from ran on, and wins wherever it can."""
     before = before or {}
@@ -73,7 +74,7 @@ def obstacle(number_format: str, accelerator: str) -> str:
 def has_bf16(accelerator: str) -> bool:
     """Whether bfloat16 arithmetic is done by the hardware (on CPU: AVX512-BF16 or AMX)."""
     if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("bf16"))
 

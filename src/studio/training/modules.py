@@ -65,9 +65,10 @@ class LanguageModule(LightningModule):
         hidden_BTD = self.gpt.hidden(batch.ids, batch.segments)
         wanted_N = batch.targets != IGNORE
         nats, right = 0.0, 0
-        pieces = zip(hidden_BTD[wanted_N].split(EVAL_TOKENS), batch.targets[wanted_N].split(EVAL_TOKENS), strict=True)
-        for hidden_CD, targets_C in pieces:
-            logits_CV = self.gpt.lm_head(hidden_CD).float()
+        hidden_ND, targets_N = hidden_BTD[wanted_N], batch.targets[wanted_N]
+        for start in range(0, len(targets_N), EVAL_TOKENS):
+            targets_C = targets_N[start : start + EVAL_TOKENS]
+            logits_CV = self.gpt.lm_head(hidden_ND[start : start + EVAL_TOKENS]).float()
             nats += float(torch.nn.functional.cross_entropy(logits_CV, targets_C, reduction="sum"))
             right += int((logits_CV.argmax(-1) == targets_C).sum())
         return Tally(nats=nats, tokens=batch.tokens, text_bytes=batch.text_bytes), right

@@ -129,7 +129,7 @@ class ConversationRows:
         starts = np.flatnonzero(np.asarray(tokens) == bos_id).astype(np.int64)
         ends = np.append(starts[1:], len(tokens)).astype(np.int64)
         sizes = np.minimum(ends - starts, length + 1)  # n tokens make n - 1 (input, target) pairs
-        useful = np.array([self._trained(s, n) for s, n in zip(starts, sizes, strict=True)], dtype=bool)
+        useful = np.array([self._trained(int(s), int(n)) for s, n in zip(starts, sizes, strict=True)], dtype=np.bool_)
         self._starts, self._sizes = starts[useful], sizes[useful]
         self._rows = pack(self._sizes - 1, length, seed=seed)
         self.report = PackingReport(

@@ -4,7 +4,7 @@ It knows torch, numpy and Python's generators, and nothing of what draws from th
 """
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 
 def random_states() -> dict[str, Any]:
     """States of all random generators that training may draw from."""
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = cast(Any, np.random.get_state())
     version, words, gauss = random.getstate()
     return {
         **torch_states(),

@@ -18,9 +18,9 @@ from lightning.pytorch import Trainer
 
 from studio.config.model import ModelConfig
 from studio.config.training import TrainConfig
-from studio.core.errors import ConflictError, IncompatibleError, Interrupted, StudioError
+from studio.core.errors import IncompatibleError, Interrupted, StudioError
 from studio.core.events import Emit
-from studio.core.fsio import read_json, sha256_file
+from studio.core.fsio import sha256_file
 from studio.core.ids import new_id
 from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
@@ -36,6 +36,7 @@ from studio.training.memory import explain, is_out_of_memory
 from studio.training.metrics import TrainingMetrics
 from studio.training.modules import BeforeBatch, LanguageModule
 from studio.training.randomness import seed_all
+from studio.training.resume import Start, starting_point
 from studio.training.samples import GreedySampler
 
 CHECKPOINTS = "checkpoints"
@@ -93,74 +94,19 @@ def run_training(job: TrainingJob, *, emit: Emit, stop: StopFlag) -> TrainingOut
     folder with checkpoints when not resuming, OutOfMemory naming the batch that fits, DiskSpaceError when a checkpoint
     does not fit (the one before stays `last`), Interrupted when stopped before the first step.
     """
-    start = _starting_point(job)
+    job.out_dir.mkdir(parents=True, exist_ok=True)
+    start = starting_point(
+        job.out_dir / CHECKPOINTS, job.train, job.model, job.tokenizer_dir, init_from=job.init_from, resume=job.resume
+    )
     with _Assembly(job, start, emit, stop) as run:
         run.fit()
         return run.outcome()
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where a run begins."""
-
-    resume_from: Path | None
-    version: str
-    machine: dict[str, Any]
-    """What the checkpoint it resumes from ran on."""
-    run_id: str
-
-
-def _starting_point(job: TrainingJob) -> _Start:
-    folder = job.out_dir / CHECKPOINTS
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.recover(folder)
-    found = checkpoints.latest(folder)
-    if found is not None and not job.resume:
-        raise ConflictError(
-            "this folder already holds a run's checkpoints",
-            where=str(folder),
-            remedy="Resume it, or use another folder.",
-        )
-    if found is None:
-        return _Start(None, _version_of_descendant(job), {}, job.run_id)
-    _ensure_compatible(job, found, "resume from")
-    state = read_json(found / "trainer_state.json")
-    version = checkpoints.open_checkpoint(found).version
-    if state.get("train") != job.train.model_dump(mode="json"):
-        version = checkpoints.next_version(version, job.model, job.model)  # 003: other hyperparameters, PATCH
-    return _Start(found, version, state.get("machine", {}), str(state.get("run_id", job.run_id)))
-
-
-def _version_of_descendant(job: TrainingJob) -> str:
-    if job.init_from is None:
-        return "1.0.0"
-    parent = checkpoints.open_checkpoint(job.init_from)
-    _ensure_compatible(job, job.init_from, "start from")
-    return checkpoints.next_version(parent.version, parent.config, job.model)
-
-
-def _ensure_compatible(job: TrainingJob, checkpoint: Path, verb: str) -> None:
-    """003: vocabulary and architecture must match, hyperparameters may differ."""
-    manifest = checkpoints.verify_checkpoint(checkpoint)
-    found, wanted = checkpoints.read_config(checkpoint), job.model
-    if found.vocab_size != wanted.vocab_size:
-        raise _mismatch(checkpoint, f"its vocabulary has {found.vocab_size} tokens, not {wanted.vocab_size}", verb)
-    if manifest["hashes"]["tokenizer"] != sha256_file(job.tokenizer_dir / "tokenizer.json"):
-        raise _mismatch(checkpoint, "it was trained with another tokenizer", verb)
-    before, after = found.model_dump(exclude={"dropout"}), wanted.model_dump(exclude={"dropout"})
-    other = [f"{name} {before[name]}, not {after[name]}" for name in after if before[name] != after[name]]
-    if other:
-        raise _mismatch(checkpoint, f"its architecture differs: {'; '.join(other)}", verb)
-
-
-def _mismatch(checkpoint: Path, what: str, verb: str) -> IncompatibleError:
-    return IncompatibleError(f"cannot {verb} this checkpoint: {what}", where=str(checkpoint), remedy="Start a new run.")
-
-
 class _Assembly:
     """All parts of a run, put together; a context that closes its files."""
 
-    def __init__(self, job: TrainingJob, start: _Start, emit: Emit, stop: StopFlag) -> None:
+    def __init__(self, job: TrainingJob, start: Start, emit: Emit, stop: StopFlag) -> None:
         self.job, self.start, self.emit, self.stop = job, start, emit, stop
         train, length = job.train, job.train.sequence_len or job.model.sequence_len
         tokenizer = Tokenizer.load(job.tokenizer_dir)
@@ -213,17 +159,17 @@ class _Assembly:
         return Journal(job.out_dir / METRICS, self.emit, resume_step=step, wandb=wandb)
 
     def _boundary(self, tokenizer: Tokenizer) -> StepBoundary:
-        train = self.job.train
+        job, train = self.job, self.job.train
         plan = RunPlan(
             train=train,
             total_steps=self.total_steps,
-            checkpoint_dir=self.job.out_dir / CHECKPOINTS,
-            metrics_path=self.job.out_dir / TRAINING_METRICS,
-            run_id=self.start.run_id,
+            checkpoint_dir=job.out_dir / CHECKPOINTS,
+            metrics_path=job.out_dir / TRAINING_METRICS,
+            run_id=self.start.run_id or job.run_id,
             facts={
                 "train": train.model_dump(mode="json"),
                 "machine": self.machine.as_tree(),
-                "training_config": self.job.training_config,
+                "training_config": job.training_config,
             },
         )
         sampler = GreedySampler(
