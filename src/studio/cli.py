@@ -1,7 +1,7 @@
 """The command line: `studio …`. Builds the parser, runs the verb, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong use. Nothing heavy loads here: every verb imports what it needs when it runs, so that
-`studio --help` answers at once.
+Exit codes: 0 done, 1 failed, 2 wrong use. Nothing heavy loads here: every verb imports what it needs when it runs, so
+that `studio --help` answers at once.
 """
 
 from __future__ import annotations

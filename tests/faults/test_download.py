@@ -55,7 +55,9 @@ def test_trouble_gets_three_tries_then_network(
     assert not (tmp_path / "book.txt").exists()
 
 
-def test_a_closed_port_gets_three_tries_then_network(policy: DownloadPolicy, waits: list[float], tmp_path: Path) -> None:
+def test_a_closed_port_gets_three_tries_then_network(
+    policy: DownloadPolicy, waits: list[float], tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -80,7 +82,9 @@ def test_a_cut_download_continues_where_it_stopped(server: Trouble, policy: Down
     assert server.calls[f"from {len(BODY) // 2}"] == 1
 
 
-def test_a_wrong_checksum_is_refused_and_leaves_nothing(server: Trouble, policy: DownloadPolicy, tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_refused_and_leaves_nothing(
+    server: Trouble, policy: DownloadPolicy, tmp_path: Path
+) -> None:
     with pytest.raises(IntegrityError, match="SHA-256"):
         fetch(f"{server.url}/good.txt", tmp_path / "book.txt", policy, "0" * 64)
     assert list(tmp_path.iterdir()) == []

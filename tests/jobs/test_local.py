@@ -17,7 +17,7 @@ from studio.jobs.local import LocalLauncher
 from studio.jobs.lock import JobLock, is_alive
 from studio.jobs.spec import JobResult, JobSpec, JobState, read_result, read_spec, write_result, write_spec
 
-MODULE = '''
+MODULE = """
 import os, sys, time, subprocess
 from studio.core.errors import DataError, Interrupted
 
@@ -41,7 +41,7 @@ def stubborn(spec, job_dir, emit, stop):
     (job_dir / "child").write_text(str(child.pid))
     while True:
         time.sleep(0.02)
-'''
+"""
 
 
 @pytest.fixture
@@ -80,7 +80,10 @@ def test_a_job_runs_to_its_result(job_dir: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "error_type", "words"),
-    [("refuses", "validation_failure", "book.txt: no text. give another"), ("breaks", "internal", "ZeroDivisionError: oops")],
+    [
+        ("refuses", "validation_failure", "book.txt: no text. give another"),
+        ("breaks", "internal", "ZeroDivisionError: oops"),
+    ],
 )
 def test_a_failure_is_one_line_with_its_category(job_dir: Path, kind: str, error_type: str, words: str) -> None:
     launcher = LocalLauncher()

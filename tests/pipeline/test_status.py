@@ -74,7 +74,10 @@ def test_the_file_gives_back_every_field(tmp_path: Path) -> None:
     file = StatusFile(tmp_path / "status.json")
     metrics = InferenceMetrics(latency_p95_ms=2, tokens_per_sec=900.5, rss_mb=80, peak_mb=90)
     results = ValidationResults(
-        sample_generations=("once", "érase"), final_train_loss=1.0, final_val_loss=1.1, inference_metrics=metrics,
+        sample_generations=("once", "érase"),
+        final_train_loss=1.0,
+        final_val_loss=1.1,
+        inference_metrics=metrics,
         constitutional_compliance=metrics.within_budget,
     )
     status = new_status("run").changed(validation_results=results, artifacts_created=("x",))

@@ -15,9 +15,12 @@ def add_parser(commands: Commands) -> None:
     actions = group(commands, "corpus", summary="look at texts", example="studio corpus show books/")
     verb(actions, "list", summary="list the cleaned corpora that runs made", example="studio corpus list", run=_list)
     shown = verb(
-        actions, "show", summary="read a file or folder and report languages and problems", example="studio corpus show books/",
+        actions,
+        "show",
+        summary="read a file or folder and report languages and problems",
+        example="studio corpus show books/",
         run=_show,
-    )  # fmt: skip
+    )
     shown.add_argument("corpus", help="a file, a folder, or an id of studio corpus list")
 
 

@@ -20,7 +20,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     findings = list(examine(open_home()))
     lines = [
-        f"{MARKS[finding.level]:<8} {finding.name:<12} {finding.what}" + (f" ({finding.remedy})" if finding.remedy else "")
+        f"{MARKS[finding.level]:<8} {finding.name:<12} {finding.what}"
+        + (f" ({finding.remedy})" if finding.remedy else "")
         for finding in findings
     ]
     show(arguments, [asdict(finding) for finding in findings], lines)

@@ -41,7 +41,10 @@ def group(commands: Commands, name: str, *, summary: str, example: str) -> Comma
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="configuration, in Hydra's grammar: experiment=bilingual seed=7"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="configuration, in Hydra's grammar: experiment=bilingual seed=7",
     )
 
 
@@ -62,7 +65,9 @@ def show(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
     """Rows as aligned text under the column names; a missing value is a dash."""
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in cells)) if cells else len(name) for i, name in enumerate(columns)]
+    widths = [
+        max(len(name), *(len(line[i]) for line in cells)) if cells else len(name) for i, name in enumerate(columns)
+    ]
     return [
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in [list(columns), *cells]

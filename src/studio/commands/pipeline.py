@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Commands) -> None:
     actions = group(
-        commands, "pipeline", summary="take text to a validated model", example="studio pipeline run experiment=bilingual --wait"
+        commands,
+        "pipeline",
+        summary="take text to a validated model",
+        example="studio pipeline run experiment=bilingual --wait",
     )
     run = verb(
         actions,
@@ -24,16 +27,34 @@ def add_parser(commands: Commands) -> None:
         run=_run,
     )
     add_overrides(run)
-    run.add_argument("--wait", action="store_true", help="stay until it ends and show how it goes; Ctrl-C stops it safely")
-    status = verb(actions, "status", summary="show how a run is going, or its report", example="studio pipeline status", run=_status)
+    run.add_argument(
+        "--wait", action="store_true", help="stay until it ends and show how it goes; Ctrl-C stops it safely"
+    )
+    status = verb(
+        actions,
+        "status",
+        summary="show how a run is going, or its report",
+        example="studio pipeline status",
+        run=_status,
+    )
     status.add_argument("id", nargs="?", default="latest", help="run id, its beginning, or latest")
     resume = verb(
-        actions, "resume", summary="continue a stopped or failed run", example="studio pipeline resume 3f2a --wait", run=_resume
+        actions,
+        "resume",
+        summary="continue a stopped or failed run",
+        example="studio pipeline resume 3f2a --wait",
+        run=_resume,
     )
     resume.add_argument("id", nargs="?", default="latest", help="run id, its beginning, or latest")
     add_overrides(resume)
     resume.add_argument("--wait", action="store_true", help="stay until it ends")
-    cancel = verb(actions, "cancel", summary="stop a run; it keeps what it has", example="studio pipeline cancel latest", run=_cancel)
+    cancel = verb(
+        actions,
+        "cancel",
+        summary="stop a run; it keeps what it has",
+        example="studio pipeline cancel latest",
+        run=_cancel,
+    )
     cancel.add_argument("id", nargs="?", default="latest", help="run id, its beginning, or latest")
     verb(actions, "list", summary="list the runs, newest first", example="studio pipeline list", run=_list)
 
@@ -50,7 +71,9 @@ def _run(arguments: argparse.Namespace) -> int:
     fresh = False
     found = service.unfinished_checkpoint(overrides)
     if found is not None and _on_terminal(arguments):
-        answer = input(f"Run {found.run_id[:8]} stopped at step {found.step}. Continue from there? [Y/n] ").strip().lower()
+        answer = (
+            input(f"Run {found.run_id[:8]} stopped at step {found.step}. Continue from there? [Y/n] ").strip().lower()
+        )
         fresh = answer.startswith("n")
         if not fresh:
             overrides.append("resume_from_checkpoint=true")

@@ -89,9 +89,7 @@ def _with_bar(service: Followed, run_id: str, stop: StopFlag) -> None:
                 progress.reset(task, description=str(event.get("stage") or event.get("phase")), total=None, note="")
             elif event["kind"] == "metrics":
                 note = f"loss {_number(event.get('loss'))}  {_number(event.get('tokens_per_second'))} tokens/s"
-                progress.update(
-                    task, completed=event.get("global_step", 0), total=event.get("total_steps"), note=note
-                )
+                progress.update(task, completed=event.get("global_step", 0), total=event.get("total_steps"), note=note)
                 return
             line = describe(event)
             if line:
@@ -125,7 +123,10 @@ def _evaluated(event: Mapping[str, Any]) -> str:
 
 
 def _sampled(event: Mapping[str, Any]) -> str:
-    lines = [f"    sample at step {event.get('at_step')}: {item[0]!r} -> {str(item[-1])[:100]!r}" for item in event.get("items", [])]
+    lines = [
+        f"    sample at step {event.get('at_step')}: {item[0]!r} -> {str(item[-1])[:100]!r}"
+        for item in event.get("items", [])
+    ]
     return "\n".join(lines[:2])
 
 

@@ -8,7 +8,13 @@ from studio.commands.output import Commands, print_json, verb
 
 
 def add_parser(commands: Commands) -> None:
-    verb(commands, "schema", summary="print the JSON Schema of every entity", example="studio schema > schema.json", run=_run)
+    verb(
+        commands,
+        "schema",
+        summary="print the JSON Schema of every entity",
+        example="studio schema > schema.json",
+        run=_run,
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,10 @@ TOKENIZER_HELP = "a name, a folder, a run id or its beginning, or latest"
 
 def add_parser(commands: Commands) -> None:
     actions = group(
-        commands, "tokenizer", summary="train and use tokenizers", example="studio tokenizer encode latest 'the red ball'"
+        commands,
+        "tokenizer",
+        summary="train and use tokenizers",
+        example="studio tokenizer encode latest 'the red ball'",
     )
     train = verb(
         actions,
@@ -30,12 +33,20 @@ def add_parser(commands: Commands) -> None:
     train.add_argument("--type", default="unigram", choices=["unigram", "bpe", "char", "word"], help="default: unigram")
     train.add_argument("--vocab-size", type=int, default=8000, help="number of tokens (default: 8000)")
     encode = verb(
-        actions, "encode", summary="show the token ids of a text", example="studio tokenizer encode latest 'hola'", run=_encode
+        actions,
+        "encode",
+        summary="show the token ids of a text",
+        example="studio tokenizer encode latest 'hola'",
+        run=_encode,
     )
     encode.add_argument("tokenizer", help=TOKENIZER_HELP)
     encode.add_argument("text")
     decode = verb(
-        actions, "decode", summary="show the text of token ids", example="studio tokenizer decode latest 12 99 4", run=_decode
+        actions,
+        "decode",
+        summary="show the text of token ids",
+        example="studio tokenizer decode latest 12 99 4",
+        run=_decode,
     )
     decode.add_argument("tokenizer", help=TOKENIZER_HELP)
     decode.add_argument("ids", nargs="+", type=int)
@@ -51,7 +62,9 @@ def _train(arguments: argparse.Namespace) -> int:
     from studio.config.base import parse
     from studio.config.text import CleaningConfig, TokenizerConfig
 
-    config = parse(TokenizerConfig, {"model_type": arguments.type, "vocab_size": arguments.vocab_size}, where="tokenizer")
+    config = parse(
+        TokenizerConfig, {"model_type": arguments.type, "vocab_size": arguments.vocab_size}, where="tokenizer"
+    )
     made = _service().train(arguments.name, arguments.source, config, CleaningConfig())
     lines = [f"tokenizer {made['path']}: {made['vocab_size']:,} tokens", *made["problems"]]
     show(arguments, made, [*lines, made["note"]] if made["note"] else lines)

@@ -9,7 +9,10 @@ from studio.commands.output import Commands, add_overrides, group, show, verb
 
 EXAMPLES = {
     "pretrain": ("train new weights on text", "studio train pretrain model=mini optim.learning_rate=1e-3"),
-    "midtrain": ("go on with a model on other text", "studio train midtrain train.model_name=latest corpus.path=books/"),
+    "midtrain": (
+        "go on with a model on other text",
+        "studio train midtrain train.model_name=latest corpus.path=books/",
+    ),
     "sft": ("fine-tune a model on conversations", "studio train sft train.model_name=latest sft_data.path=chats.jsonl"),
 }
 

@@ -1,7 +1,7 @@
 """The local launcher: a job becomes a child process in a session of its own; nothing here waits for it unless asked.
 
-Cancel is SIGTERM, then a grace in which the worker saves what it has, then SIGKILL for the whole group. There is no queue yet:
-whoever starts a job starts it at once.
+Cancel is SIGTERM, then a grace in which the worker saves what it has, then SIGKILL for the whole group. There is no
+queue yet: whoever starts a job starts it at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class LocalLauncher:
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
     def start(self, job_dir: Path, spec: JobSpec | None = None) -> None:
-        """Start (or start again) the job; returns once the worker holds its lock or has ended. ConflictError when it runs."""
+        """Start (or start again) the job; returns once the worker holds its lock or has ended. ConflictError when it
+        runs.
+        """
         if is_alive(job_dir):
             raise ConflictError("this job is running", where=str(job_dir), remedy="wait for it or cancel it")
         self._end_group(job_dir)

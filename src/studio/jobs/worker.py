@@ -1,7 +1,8 @@
 """The worker process: `python -m studio.jobs.worker JOB_DIR`.
 
-It holds the job's flock for life, reads `spec.json`, runs the kind, writes events while it goes and `result.json` last. It knows
-no records and no supervisor: SIGTERM or SIGINT sets a stop flag, and the work ends at its next safe point.
+It holds the job's flock for life, reads `spec.json`, runs the kind, writes events while it goes and `result.json`
+last. It knows no records and no supervisor: SIGTERM or SIGINT sets a stop flag, and the work ends at its next safe
+point.
 """
 
 from __future__ import annotations

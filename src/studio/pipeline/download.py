@@ -1,7 +1,7 @@
 """One file over HTTP, or a clear NetworkError: three tries with back-off, time-outs, length and checksum.
 
-The body goes into `<target>.part` and is renamed when it is whole; a further try continues a part where the server gives ranges.
-Refuses to know what the file is for.
+The body goes into `<target>.part` and is renamed when it is whole; a further try continues a part where the server
+gives ranges. Refuses to know what the file is for.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-def download(
-    url: str, target: Path, *, sha256: str | None, policy: DownloadPolicy, emit: Emit, stop: StopFlag
-) -> Path:
-    """Fetch `url` into `target`. NetworkError after the last try, IntegrityError when the bytes are not the promised ones."""
+def download(url: str, target: Path, *, sha256: str | None, policy: DownloadPolicy, emit: Emit, stop: StopFlag) -> Path:
+    """Fetch `url` into `target`. NetworkError after the last try, IntegrityError when the bytes are not the promised
+    ones.
+    """
     if not is_url(url):
         raise UsageError("only http and https are downloaded", where=url, remedy="give a URL or a local path")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +120,7 @@ def _fetch(url: str, part: Path, policy: DownloadPolicy, stop: StopFlag) -> None
         raise _TryFailed(_reason(error)) from error
 
 
-def _receive(
-    answer: http.client.HTTPResponse, part: Path, have: int, policy: DownloadPolicy, stop: StopFlag
-) -> None:
+def _receive(answer: http.client.HTTPResponse, part: Path, have: int, policy: DownloadPolicy, stop: StopFlag) -> None:
     """Read until the connection ends and count ourselves: the declared length is checked, not believed."""
     declared = answer.length
     answer.length = None

@@ -57,7 +57,9 @@ def _corpus(report: Mapping[str, Any]) -> Iterator[str]:
         return
     languages = ", ".join(f"{name} {count}" for name, count in corpus["languages"].items())
     yield f"corpus: {corpus['documents']:,} documents, {corpus['bytes'] / 1e6:.2f} MB ({languages})"
-    encodings = {name: count for name, count in corpus.get("encodings", {}).items() if name.lower() not in ("utf-8", "ascii", "")}
+    encodings = {
+        name: count for name, count in corpus.get("encodings", {}).items() if name.lower() not in ("utf-8", "ascii", "")
+    }
     if encodings:
         yield "  converted to UTF-8: " + ", ".join(f"{count} from {name}" for name, count in encodings.items())
     if corpus["duplicates_dropped"]:

@@ -1,7 +1,8 @@
 """The runner: takes a run through its phases in order and tells the truth about it in `status.json` at every change.
 
-Each phase is a function of the `RunContext`. An error of any kind ends in `failed` with its category, one line for a person and
-the last 50 lines for whoever looks deeper. The runner knows nothing of what phases do, of processes, or of records.
+Each phase is a function of the `RunContext`. An error of any kind ends in `failed` with its category, one line for a
+person and the last 50 lines for whoever looks deeper. The runner knows nothing of what phases do, of processes, or of
+records.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class PipelineRunner:
         self._write(self._status.failed(details, self._table))
         self._context.emit("failed", **details.model_dump(mode="json", exclude={"stderr_output"}))
         if not isinstance(error, Interrupted):
-            log.error(details.error_message, extra={"context": {"error_type": details.error_type.value}}, exc_info=error)
+            log.error(
+                details.error_message, extra={"context": {"error_type": details.error_type.value}}, exc_info=error
+            )
         raise PipelineFailed(self._status, error) from error
 
     def _write(self, status: PipelineStatus) -> None:
@@ -159,7 +162,9 @@ def error_message(error: BaseException) -> str:
 
 
 def _is_allocation_failure(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in str(error) or "out of memory" in str(error).lower())
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in str(error) or "out of memory" in str(error).lower()
+    )
 
 
 def _read_tail(path: Path, limit_bytes: int = 1 << 16) -> str:

@@ -63,7 +63,9 @@ def run_train_job(spec: Job, job_dir: Path, emit: Emit, stop: StopFlag) -> Mappi
 
 
 def carrier(run: TrainRun) -> PipelineConfiguration:
-    """The run's settings under the names that stages read. Built without validation: 003's ranges bind pipelines only."""
+    """The run's settings under the names that stages read. Built without validation: 003's ranges bind pipelines
+    only.
+    """
     values = {name: getattr(run, name) for name in TrainRun.model_fields if name in PipelineConfiguration.model_fields}
     values["model"] = ModelArchitecture.model_construct(**run.model.model_dump())
     values["sft"] = run.train if run.train.stage == "sft" else None
@@ -75,7 +77,9 @@ def train(context: RunContext, run: TrainRun, start: Path | None) -> Path:
     """Folder of the trained model; copied to `train.output_dir` when that is given."""
     target = Path(run.train.output_dir) if run.train.output_dir else None
     if target is not None and target.exists() and any(target.iterdir()):
-        raise ConflictError("the output folder is not empty", where=str(target), remedy="choose another train.output_dir")
+        raise ConflictError(
+            "the output folder is not empty", where=str(target), remedy="choose another train.output_dir"
+        )
     model, starting = _begin(context, start)
     if run.train.stage == "sft":
         data = conversations.build_tokens(context)

@@ -1,8 +1,8 @@
 """Stages keyed by the hash of what goes in: a re-run does only what changed.
 
-A stage owns one directory `<root>/<name>/<input hash>/`. Its `stage.json` is written last and is the commit point: with it
-the stage is finished and its files are checked against it; without it the directory is unfinished work, which a resumable
-stage continues and any other starts over. This module does not know what a stage makes.
+A stage owns one directory `<root>/<name>/<input hash>/`. Its `stage.json` is written last and is the commit point:
+with it the stage is finished and its files are checked against it; without it the directory is unfinished work, which
+a resumable stage continues and any other starts over. This module does not know what a stage makes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Stage:
     resumable: bool = False
     """Unfinished work of a killed attempt is continued rather than wiped."""
     essential: tuple[str, ...] = ()
-    """Endings of the file names that make the output hash; empty = all. Leaves out what differs between equal runs (times)."""
+    """Endings of the file names that make the output hash; empty = all. Leaves out what differs between equal runs
+    (times).
+    """
 
     @property
     def key(self) -> str:

@@ -1,7 +1,7 @@
 """What a pipeline run says about itself: the entities and transitions of spec 003 §2 and §4.
 
-A status is a value: every change makes a new one, and `StatusFile` writes it atomically. This module knows nothing of how a
-phase does its work; of the records it takes only the table of legal transitions.
+A status is a value: every change makes a new one, and `StatusFile` writes it atomically. This module knows nothing of
+how a phase does its work; of the records it takes only the table of legal transitions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ SKIPPABLE: frozenset[Phase] = frozenset({Phase.CORPUS_DOWNLOAD, Phase.TOKENIZER_
 
 
 def phase_transitions(skip: frozenset[Phase] = frozenset()) -> TransitionTable[Phase]:
-    """Strictly in order; a phase named in `skip` may be passed over; `failed` goes back to the start only by a resume."""
+    """Strictly in order; a phase named in `skip` may be passed over; `failed` goes back to the start only by a
+    resume.
+    """
     edges = {phase: list(PIPELINE.allowed(phase)) for phase in PIPELINE.states}
     for targets in edges.values():
         for target in targets:
@@ -151,7 +153,9 @@ class PipelineStatus(_Entity):
         return self.changed(current_phase=Phase.FAILED, error_details=error)
 
     def restarted(self) -> PipelineStatus:
-        """Where a resumed run begins: phases are gone through again in order, and finished work is found, not redone."""
+        """Where a resumed run begins: phases are gone through again in order, and finished work is found, not
+        redone.
+        """
         return self.changed(
             current_phase=Phase.PREREQUISITE_CHECK, completed_phases=(), error_details=None, validation_results=None
         )

@@ -1,7 +1,7 @@
 """Folds what runs left on disk into records: the supervisor's side, since a worker knows no records.
 
-A record follows its run along the legal transitions, so that a reader who looks late sees the same history. Folding twice changes
-nothing. The record store opens when the first record is needed.
+A record follows its run along the legal transitions, so that a reader who looks late sees the same history. Folding
+twice changes nothing. The record store opens when the first record is needed.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def survey(path: Path) -> dict[str, Any]:
     from studio.text.reports import CorpusReport
 
     if not path.exists():
-        raise NotFoundError("no such corpus", where=str(path), remedy="name a file or folder, or an id of: studio corpus list")
+        raise NotFoundError(
+            "no such corpus", where=str(path), remedy="name a file or folder, or an id of: studio corpus list"
+        )
     report, languages, characters = CorpusReport(), Counter[str](), 0
     keep = Deduplicator(DedupConfig())
     for document in read_documents(path, report=report):

@@ -88,7 +88,9 @@ def _memory() -> Finding:
 def _disk(home: Home) -> Finding:
     free_mb = free_bytes(home.root) / MB
     if free_mb < LOW_DISK_MB:
-        return Finding("disk", "missing", f"{free_mb:,.0f} MB free at {home.root}", "free some space or set STUDIO_HOME")
+        return Finding(
+            "disk", "missing", f"{free_mb:,.0f} MB free at {home.root}", "free some space or set STUDIO_HOME"
+        )
     writable = os.access(home.root, os.W_OK)
     if not writable:
         return Finding("disk", "missing", f"{home.root} cannot be written", "set STUDIO_HOME")

@@ -1,4 +1,6 @@
-"""Models as commands and pages see them: find one, look at it, export it. A model is a folder; nothing is loaded to list it."""
+"""Models as commands and pages see them: find one, look at it, export it. A model is a folder; nothing is loaded to
+list it.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,7 @@ class ModelService:
         run_id = self._pipelines.resolve(text)
         model = self._model_of(run_id)
         if model is None:
-            raise NotFoundError(
-                f"run {run_id[:8]} has no model yet", remedy=f"studio pipeline status {run_id[:8]}"
-            )
+            raise NotFoundError(f"run {run_id[:8]} has no model yet", remedy=f"studio pipeline status {run_id[:8]}")
         return model
 
     def list(self) -> list[dict[str, Any]]:
@@ -56,7 +56,9 @@ class ModelService:
             "config": read_json(folder / CONFIG),
             "manifest": {key: value for key, value in manifest.items() if key != "files"},
             "files": {
-                path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+                path.relative_to(folder).as_posix(): path.stat().st_size
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
             },
             "parity": read_json(parity) if parity.exists() else None,
         }

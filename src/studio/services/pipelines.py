@@ -1,7 +1,7 @@
 """Pipelines as pages, the command line and Python see them: start, follow, resume, cancel, report.
 
-The service starts workers and reads what they leave on disk; it never trains anything itself. A run whose worker is gone without a
-result is settled as *interrupted* the first time anybody looks.
+The service starts workers and reads what they leave on disk; it never trains anything itself. A run whose worker is
+gone without a result is settled as *interrupted* the first time anybody looks.
 """
 
 from __future__ import annotations
@@ -19,10 +19,19 @@ from studio.core.ids import is_id, new_id
 from studio.core.paths import Home, safe_child
 from studio.jobs.local import DEFAULT_GRACE_S, LocalLauncher
 from studio.jobs.spec import JobSpec, JobState, read_result, read_spec
-from studio.pipeline.status import ErrorDetails, ErrorType, Phase, PipelineStatus, StatusFile, new_status, phase_transitions
+from studio.pipeline.status import (
+    ErrorDetails,
+    ErrorType,
+    Phase,
+    PipelineStatus,
+    StatusFile,
+    new_status,
+    phase_transitions,
+)
 
 if TYPE_CHECKING:
     from studio.config.pipeline import PipelineConfiguration
+    from studio.config.text import DataSource
     from studio.services.bookkeeping import Bookkeeping
 
 STATUS = "status.json"
@@ -65,8 +74,13 @@ class PipelineService:
         """Start a run of a configuration made in Python. `fresh` forgets unfinished work of equal inputs."""
         from studio.config.saved import save
 
+        config = with_absolute_paths(config)
         run_id = new_id()
-        payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "overrides": list(overrides), "fresh": fresh}
+        payload: dict[str, Any] = {
+            "config": config.model_dump(mode="json"),
+            "overrides": list(overrides),
+            "fresh": fresh,
+        }
         if config.resume_from_checkpoint:
             payload["continues"] = self._newest_named(config.name)
         spec = JobSpec(run_id, "pipeline", payload, str(self._home.root), threads or default_threads())
@@ -79,7 +93,9 @@ class PipelineService:
         return run_id
 
     def resume(self, text: str = "latest", overrides: Sequence[str] = ()) -> str:
-        """Continue a run under its own id. Other hyperparameters are welcome, another vocabulary or architecture is not."""
+        """Continue a run under its own id. Other hyperparameters are welcome, another vocabulary or architecture is
+        not.
+        """
         run_id = self.resolve(text)
         directory = self.directory(run_id)
         if self.running(run_id):
@@ -151,7 +167,9 @@ class PipelineService:
         ids = self._ids()
         if text == "latest":
             if not ids:
-                raise NotFoundError("there are no pipeline runs", where=str(self._home.root), remedy="studio pipeline run")
+                raise NotFoundError(
+                    "there are no pipeline runs", where=str(self._home.root), remedy="studio pipeline run"
+                )
             return ids[0]
         matches = [run_id for run_id in ids if run_id.startswith(text.lower())]
         if not matches:
@@ -193,7 +211,7 @@ class PipelineService:
         from studio.config.saved import save
 
         wanted = [*spec.payload.get("overrides", []), *overrides]
-        config = load_pipeline(wanted)
+        config = with_absolute_paths(load_pipeline(wanted))
         save(self.directory(run_id) / CONFIG, config)
         payload: Mapping[str, Any] = {
             **spec.payload,
@@ -210,7 +228,10 @@ class PipelineService:
         if result is not None and result.state is JobState.FAILED:
             kind, message = ErrorType(result.error_type), result.error_message
         else:
-            kind, message = ErrorType.INTERRUPTED, f"the worker ended without a result. studio pipeline resume {status.pipeline_id[:8]}"
+            kind, message = (
+                ErrorType.INTERRUPTED,
+                f"the worker ended without a result. studio pipeline resume {status.pipeline_id[:8]}",
+            )
         error = ErrorDetails(
             failed_phase=status.current_phase,
             error_type=kind,
@@ -218,6 +239,31 @@ class PipelineService:
             stderr_output=_tail(directory / "stderr.log"),
         )
         return status.failed(error, phase_transitions())
+
+
+def with_absolute_paths(config: PipelineConfiguration) -> PipelineConfiguration:
+    """Relative paths are the caller's: a run that is resumed from another folder must still find them."""
+    corpus = config.corpus.model_copy(
+        update={
+            "path": _absolute(config.corpus.path),
+            "sources": tuple(_absolute_source(source) for source in config.corpus.sources),
+        }
+    )
+    changes: dict[str, Any] = {"corpus": corpus, "output_directory": _absolute(config.output_directory)}
+    for name in ("sft_data", "midtrain_data"):
+        source = getattr(config, name)
+        changes[name] = None if source is None else _absolute_source(source)
+    return config.model_copy(update=changes)
+
+
+def _absolute_source(source: DataSource) -> DataSource:
+    return source.model_copy(update={"path": _absolute(source.path)}) if source.path else source
+
+
+def _absolute(path: str | None) -> str | None:
+    return (
+        path if path is None or path.startswith(("http://", "https://")) else os.path.abspath(os.path.expanduser(path))
+    )
 
 
 def default_threads() -> int:
@@ -239,5 +285,3 @@ def _tail(path: Path) -> str:
     from studio.pipeline.status import last_lines
 
     return last_lines(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else ""
-
-

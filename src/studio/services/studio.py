@@ -1,4 +1,6 @@
-"""The Python API: `open_studio(home)` gives everything that pages, command line and API call. Opening loads nothing heavy."""
+"""The Python API: `open_studio(home)` gives everything that pages, command line and API call. Opening loads nothing
+heavy.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,9 @@ class TokenizerService:
             return self._models.resolve(text)
         except NotFoundError:
             raise NotFoundError(
-                f"no tokenizer or model '{text}'", where=str(self._home.tokenizers), remedy="studio tokenizer train FILE"
+                f"no tokenizer or model '{text}'",
+                where=str(self._home.tokenizers),
+                remedy="studio tokenizer train FILE",
             ) from None
 
 

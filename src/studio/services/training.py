@@ -46,7 +46,9 @@ class TrainingService:
         folder = self._root / run_id
         folder.mkdir(parents=True)
         save(folder / "config.yaml", run)
-        self._launcher.start(folder, JobSpec(run_id, "train", payload, str(self._home.root), threads or default_threads()))
+        self._launcher.start(
+            folder, JobSpec(run_id, "train", payload, str(self._home.root), threads or default_threads())
+        )
         return run_id
 
     def directory(self, run_id: str) -> Path:
@@ -62,7 +64,9 @@ class TrainingService:
         """{model, report} of a finished run; TrainingFailed says why there is none."""
         result = read_result(self.directory(run_id))
         if result is None:
-            raise TrainingFailed("the worker ended without a result", where=str(self.directory(run_id)), remedy="start it again")
+            raise TrainingFailed(
+                "the worker ended without a result", where=str(self.directory(run_id)), remedy="start it again"
+            )
         if result.state is not JobState.DONE:
             raise TrainingFailed(result.error_message or result.state.value)
         return dict(result.outcome)
@@ -70,4 +74,6 @@ class TrainingService:
     def _newest(self, name: str) -> str | None:
         """Folder of the newest run of this name, whose checkpoints may be continued."""
         folders = sorted(self._root.glob("*/spec.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return next((str(path.parent) for path in folders if read_json(path)["payload"]["config"]["name"] == name), None)
+        return next(
+            (str(path.parent) for path in folders if read_json(path)["payload"]["config"]["name"] == name), None
+        )

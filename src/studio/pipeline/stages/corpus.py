@@ -1,7 +1,7 @@
 """Phase corpus_download: sources become one cleaned corpus artefact.
 
-Downloads go to `downloads` stages keyed by URL and checksum; the `corpus` stage reads every source, cleans, removes duplicates,
-and writes `documents.jsonl` (what training reads), `corpus.txt` (003's text file) and `report.json`.
+Downloads go to `downloads` stages keyed by URL and checksum; the `corpus` stage reads every source, cleans, removes
+duplicates, and writes `documents.jsonl` (what training reads), `corpus.txt` (003's text file) and `report.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def run(context: RunContext) -> None:
         version=1,
         inputs={
             "sources": [
-                {"content": content_hash(path), "language": source.language, "weight": source.weight, "format": source.format}
+                {
+                    "content": content_hash(path),
+                    "language": source.language,
+                    "weight": source.weight,
+                    "format": source.format,
+                }
                 for source, path in folders
             ],
             "cleaning": context.config.cleaning.model_dump(mode="json"),
@@ -92,11 +97,7 @@ def content_hash(path: Path) -> str | dict[str, str]:
     """SHA-256 of a file, or of every file below a folder by relative name."""
     if path.is_file():
         return sha256_file(path)
-    return {
-        file.relative_to(path).as_posix(): sha256_file(file)
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
+    return {file.relative_to(path).as_posix(): sha256_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], directory: Path) -> dict[str, Any]:
@@ -116,7 +117,9 @@ def build_corpus(context: RunContext, folders: list[tuple[DataSource, Path]], di
             totals["documents"] += 1
             totals["characters"] += len(document.text)
     if totals["documents"] == 0:
-        raise DataError("no text is left after reading and cleaning", where=str(directory), remedy="see the problems above")
+        raise DataError(
+            "no text is left after reading and cleaning", where=str(directory), remedy="see the problems above"
+        )
     summary = {
         "documents": totals["documents"],
         "characters": totals["characters"],
@@ -151,7 +154,3 @@ def read_corpus(directory: Path) -> Iterator[Document]:
     """The documents of a corpus artefact, in order; `source` is the number of the configured source."""
     for index, (_, row) in enumerate(iter_jsonl(directory / DOCUMENTS)):
         yield Document(row["id"], row["text"], row.get("title", ""), row["language"], str(row["source"]), index)
-
-
-
-

@@ -1,4 +1,5 @@
-"""Phase prerequisite_check: what can be known to fail before anything is downloaded or trained (spec 003, Disk Space, Memory).
+"""Phase prerequisite_check: what can be known to fail before anything is downloaded or trained (spec 003, Disk Space,
+Memory).
 
 Errors stop the run; recommendations of 003 are warnings. Nothing is written but a probe file in the output directory.
 """
@@ -28,6 +29,7 @@ MEMORY_SHARE = 0.9
 TYPICAL_CORPUS_MB = range(1, 101)
 LARGE_BATCH = 64
 HIGH_RATE_FOR_LARGE_BATCH = 3e-3
+LEAST_PYTHON = (3, 11)
 FLOORS: dict[str, str] = {
     "torch": "2.13.0",
     "lightning": "2.6.6",
@@ -86,7 +88,11 @@ def check_previous(context: RunContext) -> None:
         return
     found, wanted = record.inputs["model"], model_of(context.config).model_dump(mode="json")
     ignored = {"dropout"}
-    other = [f"{name} {found.get(name)}, not {wanted[name]}" for name in wanted if name not in ignored and found.get(name) != wanted[name]]
+    other = [
+        f"{name} {found.get(name)}, not {wanted[name]}"
+        for name in wanted
+        if name not in ignored and found.get(name) != wanted[name]
+    ]
     if other:
         raise IncompatibleError(
             f"cannot continue from this checkpoint: {'; '.join(other)}",
@@ -141,7 +147,7 @@ def local_bytes(path: Path) -> int:
 
 def check_versions() -> None:
     """IncompatibleError for a Python or library below the floor, or a release known to be harmful."""
-    if sys.version_info < (3, 11):
+    if sys.version_info[:2] < LEAST_PYTHON:
         raise IncompatibleError(f"Python {sys.version.split()[0]} is too old", remedy="use Python 3.11 or newer")
     for name, floor in FLOORS.items():
         try:
@@ -165,7 +171,9 @@ def memory_estimate(config: PipelineConfiguration) -> dict[str, float]:
     model = model_of(config)
     train = config.pretrain
     tokens = train.per_device_batch_size * model.sequence_len
-    per_token = 4 * (model.n_layer * (12 * model.n_embd + 4 * model.intermediate_size) + 4 * model.n_embd + model.vocab_size)
+    per_token = 4 * (
+        model.n_layer * (12 * model.n_embd + 4 * model.intermediate_size) + 4 * model.n_embd + model.vocab_size
+    )
     return {
         "memory_needed_mb": round((model.parameters * TRAINING_BYTES_PER_PARAMETER + tokens * per_token) / MB, 1),
         "memory_available_mb": round(available_memory_bytes() / MB, 1),
@@ -186,16 +194,19 @@ def recommendations(config: PipelineConfiguration, size_mb: float) -> Iterator[s
     """003's soft rules."""
     vocab = config.tokenizer.vocab_size
     if vocab & (vocab - 1):
-        yield f"tokenizer.vocab_size {vocab} is not a power of two; {1 << (vocab.bit_length() - 1)} or {1 << vocab.bit_length()} are recommended"
+        below = 1 << (vocab.bit_length() - 1)
+        yield f"tokenizer.vocab_size {vocab} is not a power of two; {below} or {2 * below} are recommended"
     if not (TYPICAL_CORPUS_MB.start <= size_mb < TYPICAL_CORPUS_MB.stop):
         yield f"the corpus has {size_mb:.3g} MB; 1 to 100 MB is typical"
     train = config.pretrain
     if train.per_device_batch_size >= LARGE_BATCH and train.optim.learning_rate > HIGH_RATE_FOR_LARGE_BATCH:
-        yield f"pretrain.optim.learning_rate {train.optim.learning_rate:g} is high for batch {train.per_device_batch_size}"
+        rate = train.optim.learning_rate
+        yield f"pretrain.optim.learning_rate {rate:g} is high for batch {train.per_device_batch_size}"
     memory = memory_estimate(config)
-    if memory["memory_needed_mb"] > MEMORY_SHARE * memory["memory_available_mb"] > 0:
+    needed, available = memory["memory_needed_mb"], memory["memory_available_mb"]
+    if needed > MEMORY_SHARE * available > 0:
         yield (
-            f"batch × sequence needs about {memory['memory_needed_mb']:,.0f} MB of {memory['memory_available_mb']:,.0f} MB free;"
+            f"batch × sequence needs about {needed:,.0f} MB of {available:,.0f} MB free;"
             " a smaller pretrain.per_device_batch_size would be safer"
         )
     if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):

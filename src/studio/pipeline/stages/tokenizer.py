@@ -57,4 +57,6 @@ def _check(directory: Path) -> None:
     tokenizer = Tokenizer.load(directory)
     ids = tokenizer.encode(PROBE)
     if not ids or (tokenizer.lossless and tokenizer.decode(ids) != PROBE):
-        raise ValidationFailure("the tokenizer does not give a text back", where=str(directory), remedy="use byte fallback")
+        raise ValidationFailure(
+            "the tokenizer does not give a text back", where=str(directory), remedy="use byte fallback"
+        )

@@ -1,7 +1,7 @@
 """Phase model_training: token shards, then pretrain → (midtrain) → (sft), each with its verified export.
 
-Every step is a stage of its own, keyed by what goes in. A training stage is resumable: a killed run continues from its last
-checkpoint, and a run with other hyperparameters may begin from another run's checkpoint of the same model.
+Every step is a stage of its own, keyed by what goes in. A training stage is resumable: a killed run continues from its
+last checkpoint, and a run with other hyperparameters may begin from another run's checkpoint of the same model.
 """
 
 from __future__ import annotations
@@ -211,7 +211,11 @@ def export_stage(context: RunContext, name: str, trained: Artefact) -> Artefact:
     stage = Stage(
         name=f"{name}-model",
         version=1,
-        inputs={"trained": trained.output_hash, "best": trained.summary["best"], "export": config.model_dump(mode="json")},
+        inputs={
+            "trained": trained.output_hash,
+            "best": trained.summary["best"],
+            "export": config.model_dump(mode="json"),
+        },
         essential=WEIGHTS,
     )
 
@@ -282,7 +286,9 @@ def _continues(source: StageRecord, wanted: Mapping[str, Any]) -> bool:
 
 
 def _publish(context: RunContext) -> None:
-    """`training_metrics.json` in the run's directory and the output directory; the model and its sources in the latter."""
+    """`training_metrics.json` in the run's directory and the output directory; the model and its sources in the
+    latter.
+    """
     places = [context.run_dir]
     if context.config.output_directory is not None:
         places.append(Path(context.config.output_directory))

@@ -1,6 +1,8 @@
-"""Phase validation: does what was made hold up? Files, samples in each language, losses, cost of inference, held-out questions.
+"""Phase validation: does what was made hold up? Files, samples in each language, losses, cost of inference, held-out
+questions.
 
-Everything found goes into `ValidationResults` and the report first; only then is the run judged, with every reason named.
+Everything found goes into `ValidationResults` and the report first; only then is the run judged, with every reason
+named.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def check_artefacts(context: RunContext, model: Path) -> None:
     required = [context.artefacts["corpus"].path / "corpus.txt", model / "tokenizer.json", model / "model.safetensors"]
     empty = [str(path) for path in required if not path.is_file() or path.stat().st_size == 0]
     if empty:
-        raise ValidationFailure(f"empty or missing: {', '.join(empty)}", where="validation", remedy="run the pipeline again")
+        raise ValidationFailure(
+            f"empty or missing: {', '.join(empty)}", where="validation", remedy="run the pipeline again"
+        )
 
 
 def generate_samples(context: RunContext, model: Path) -> list[dict[str, Any]]:
@@ -200,5 +204,3 @@ def _judge_scores(context: RunContext) -> list[str]:
         for language, row in after.items()
         if row["share"] < least
     ]
-
-
