@@ -65,7 +65,7 @@ def whole_way(folder: Path, records: int) -> Callable[[], object]:
 
 
 def stock(folder: Path, records: int) -> Callable[[], object]:
-    """TinyDB as it comes."""
+    """TinyDB as it comes: it neither waits for the disk nor keeps others out."""
     db = TinyDB(folder / "stock.json")
     db.insert_multiple(record(number) for number in range(records))
     return lambda: db.insert(record(0))

@@ -13,7 +13,7 @@ only what changed and a reload parses only what another process changed. It know
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,13 +95,11 @@ class Image:
             self.revision,
             self.stamp.encode(),
         )
-        tables = b",\n".join(_table_text(name, table.lines.values()) for name, table in self.tables.items())
-        return b"".join((header, _TABLES, b"\n", tables, b"\n" if tables else b"", _END, b"\n"))
-
-
-def _table_text(name: str, lines: Iterable[bytes]) -> bytes:
-    body = b",\n".join(lines)
-    return b'"%s":{\n%s%s}' % (name.encode(), body, b"\n" if body else b"")
+        parts = [header, _TABLES]
+        for name, table in self.tables.items():
+            parts += (b"\n" if parts[-1] is _TABLES else b",\n", b'"%s":{\n' % name.encode())
+            parts += (b",\n".join(table.lines.values()), b"\n}" if table.lines else b"}")
+        return b"".join((*parts, b"\n", _END, b"\n"))
 
 
 def _rendered(table: str, record_id: str, document: Mapping[str, Any]) -> bytes:

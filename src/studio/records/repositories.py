@@ -5,7 +5,7 @@ that it enforces is data in a `Kind`.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Record)
 EVERY_ORGANIZATION: Final = "*"
 """Instead of an organization's id: see and change everything. For supervisors and start-up, never for a request."""
 _DELETED: Final = "DELETED"
-_FIXED: Final = frozenset({"id", "organization_id", "created_at", "updated_at"})
+_FIXED: Final = frozenset({"id", "created_at", "updated_at"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Repository(Generic[R]):
         with self._db.transaction():
             if self._table.contains(doc_id=record.id):  # type: ignore[arg-type]  # TinyDB types ids as int only
                 raise ConflictError(f"{self._name} {record.id} exists already")
-            self._refuse_duplicate(record)
+            self._refuse_duplicate(record, self.kind.unique)
             self._put(record)
         return record
 
@@ -104,7 +104,7 @@ class Repository(Generic[R]):
             self._check_lifecycle(old, changes)
             moment = max(utc_now(), old.updated_at)
             record = self._entity({**old.model_dump(), **changes, "updated_at": moment})
-            self._refuse_duplicate(record)
+            self._refuse_duplicate(record, [fields for fields in self.kind.unique if changes.keys() & set(fields)])
             self._put(record)
         return record
 
@@ -127,8 +127,8 @@ class Repository(Generic[R]):
             return
         lifecycle.check(getattr(old, field), changes[field])
 
-    def _refuse_duplicate(self, record: R) -> None:
-        for fields in self.kind.unique:
+    def _refuse_duplicate(self, record: R, groups: Iterable[tuple[str, ...]]) -> None:
+        for fields in groups:
             wanted = {field: _stored(getattr(record, field)) for field in (*fields, "organization_id")}
             first, value = next(iter(wanted.items()))
             for key, document in self._db.records.documents(self.kind.table).items():
