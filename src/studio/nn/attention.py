@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from studio.config.model import ModelConfig
 from studio.nn.kv_cache import CacheStep
 
-
 WRITTEN_OUT_UP_TO = 512
 """Longest row whose attention matrix is written out when training on a CPU: there forward and backward together take a
 third of the time of torch's fused kernel (128 tokens, 4 heads of 32; docs/benchmarks.md)."""
@@ -33,10 +32,10 @@ class RMSNorm(nn.Module):
         return self.weight * wide.to(x.dtype)
 
 
-def rotary_tables(length: int, head_dim: int, theta: float, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def rotary_tables(length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of every position, each (length, head_dim) fp32."""
-    inv_freq = 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float, device=device) / head_dim))
-    angles = torch.arange(length, device=device)[:, None].float() * inv_freq
+    inv_freq = 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float) / head_dim))
+    angles = torch.arange(length)[:, None].float() * inv_freq
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
@@ -72,7 +71,7 @@ def attend(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None) 
     """
     if mask is None or mask.dtype == torch.bool:
         return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
-    scores = (q_BHTD @ k_BHSD.mT).float() * q_BHTD.shape[3] ** -0.5 + mask
+    scores: Tensor = (q_BHTD @ k_BHSD.mT).float() * q_BHTD.shape[3] ** -0.5 + mask
     return scores.softmax(-1).to(v_BHSD.dtype) @ v_BHSD
 
 
@@ -109,4 +108,4 @@ class Attention(nn.Module):
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
         out = attend(q, k, v.to(q.dtype), mask)
-        return self.o_proj(out.transpose(1, 2).reshape(*x_BTD.shape[:-1], -1))
+        return self.o_proj(out.transpose(1, 2).reshape(*x_BTD.shape[:-1], -1))  # type: ignore[no-any-return]

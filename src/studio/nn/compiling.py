@@ -8,11 +8,12 @@ It knows a function and where compiled code is kept. It refuses to know what the
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import torch
 
@@ -41,12 +42,16 @@ def maybe_compile(fn: F, mode: Mode = "auto", *, cache_dir: Path | None = None) 
         return MaybeCompiled(fn, False, "compilation is switched off")
     obstacle = why_not()
     if obstacle and mode == "on":
-        raise UsageError(f"cannot compile: {obstacle}", where="compile=on", remedy="Use compile=auto to train in eager mode")
+        remedy = "Use compile=auto to train in eager mode"
+        raise UsageError(f"cannot compile: {obstacle}", where="compile=on", remedy=remedy)
     if obstacle:
         return MaybeCompiled(fn, False, f"eager mode: {obstacle}")
     if cache_dir is not None:
         use_cache(cache_dir)
-    return MaybeCompiled(torch.compile(fn, dynamic=False), True, "compiled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the compiler, on import, warns of torch's own past
+        compiled = torch.compile(fn, dynamic=False)
+    return MaybeCompiled(cast(F, compiled), True, "compiled")
 
 
 def use_cache(cache_dir: Path) -> None:

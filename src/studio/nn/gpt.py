@@ -1,4 +1,4 @@
-"""The language model: a decoder of the Qwen3 layout, so that transformers, vLLM and llama.cpp open its weights as theirs.
+"""The language model: a decoder of the Qwen3 layout, so that transformers, vLLM and llama.cpp open its weights.
 
 It knows token ids in, logits or a loss out. It refuses to know tokenizers, files, optimizers and devices.
 
@@ -16,7 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studio.config.model import ModelConfig
-from studio.nn.attention import WRITTEN_OUT_UP_TO, Attention, RMSNorm, causal_bias, rotary_tables, segment_bias, segment_mask
+from studio.nn.attention import (
+    WRITTEN_OUT_UP_TO,
+    Attention,
+    RMSNorm,
+    causal_bias,
+    rotary_tables,
+    segment_bias,
+    segment_mask,
+)
 from studio.nn.kv_cache import CacheStep, KVCache
 from studio.nn.losses import linear_cross_entropy
 
@@ -76,8 +84,8 @@ class GPT(nn.Module):
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
-        self._register_state_dict_hook(_drop_tied_head)
-        self.register_load_state_dict_pre_hook(_restore_tied_head)
+        self._register_state_dict_hook(_drop_tied_head)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_restore_tied_head)  # type: ignore[no-untyped-call]
         cos, sin = rotary_tables(config.sequence_len, config.head_dim, config.rope_theta)
         self.rope_cos: Tensor
         self.rope_sin: Tensor

@@ -36,8 +36,8 @@ def linear_cross_entropy(
     """Mean cross-entropy of `hidden @ weight.T` over the targets that are not IGNORE, and their number.
 
     hidden (N, D), weight (V, D), targets (N,) int64. Returns (loss fp32 scalar, count int64 scalar). `z_loss` times the
-    mean squared log-normaliser is added (PaLM, arXiv:2204.02311). No counted target: loss 0, gradients 0. Under autocast
-    the products are in its dtype and all else in fp32.
+    mean squared log-normaliser is added (PaLM, arXiv:2204.02311). No counted target: loss 0, gradients 0. Under
+    autocast the products are in its dtype and all else in fp32.
     """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
