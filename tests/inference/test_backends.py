@@ -13,7 +13,6 @@ from studio.core.errors import IncompatibleError
 from studio.inference.backends.base import Backend, greedy
 from studio.inference.backends.onnx import OnnxBackend
 from studio.inference.backends.torch import TorchBackend
-from studio.inference.engine import Engine
 from studio.inference.opening import open_backend, open_engine
 from studio.nn.checkpoint import load_model
 from studio.nn.exported import read_export

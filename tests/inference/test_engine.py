@@ -123,7 +123,8 @@ def test_cancelling_stops_within_a_step_and_keeps_what_there_is(engine: Engine, 
     gate.set()
     result = stream.result(5)
     assert result.finish_reason == "cancelled"
-    assert 1 <= len(result.ids) <= 2 and len(steps) <= 1
+    assert 1 <= len(result.ids) <= 2
+    assert len(steps) <= 1
 
 
 def test_leaving_the_block_early_cancels(engine: Engine) -> None:
@@ -187,7 +188,8 @@ def test_metrics_count_what_happened(engine: Engine, backend: CountingBackend) -
     assert reading.tokens_generated_total == 13  # the failed one had its first token
     assert reading.active_requests == 0
     assert reading.inference_latency_seconds[60.0] == 4
-    assert reading.tokens_per_second > 0 and reading.gpu_memory_used_bytes == {}
+    assert reading.tokens_per_second > 0
+    assert reading.gpu_memory_used_bytes == {}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_temperature_sharpens_and_flattens() -> None:
     logits = np.log(np.array([0.6, 0.4], np.float32))
     cold = draws(logits, temperature=0.1, top_k=2, top_p=1.0)
     hot = draws(logits, temperature=2.0, top_k=2, top_p=1.0)
-    assert cold[0] > 370 and 170 < hot[0] < 260
+    assert cold[0] > 370
+    assert 170 < hot[0] < 260
 
 
 def test_the_same_seed_draws_the_same_tokens_and_none_is_recorded() -> None:

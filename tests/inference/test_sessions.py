@@ -7,7 +7,7 @@ import pytest
 
 from studio.config.generation import GenerationParams
 from studio.core.clock import utc_now
-from studio.core.errors import ConfigError, ConflictError, DataError, LimitError, TransitionError
+from studio.core.errors import ConfigError, ConflictError, DataError, LimitError, NotFoundError, TransitionError
 from studio.inference.engine import Engine
 from studio.inference.sessions import (
     INFERENCE_STATES,
@@ -16,6 +16,7 @@ from studio.inference.sessions import (
     InferenceState,
     Message,
     MessageRole,
+    SessionBook,
 )
 from studio.text.templates import render_chat
 from studio.text.tokenizers import Tokenizer
@@ -108,7 +109,8 @@ def test_while_everything_fits_nothing_is_dropped(tokenizer: Tokenizer) -> None:
 def test_a_full_context_keeps_the_system_message_and_the_newest_whole_turns(tokenizer: Tokenizer) -> None:
     session = conversation(tokenizer, 12)
     view = session.view()
-    assert view.dropped_messages > 0 and view.dropped_messages % 2 == 0
+    assert view.dropped_messages > 0
+    assert view.dropped_messages % 2 == 0
     kept = [session.messages[0], *session.messages[1 + view.dropped_messages :]]
     assert kept[1].role is MessageRole.USER
     plain = [{"role": str(m.role), "content": m.content} for m in kept]
@@ -152,7 +154,8 @@ def test_an_answer_becomes_a_message(engine: Engine) -> None:
     reply = session.reply("hi")
     assert session.state is InferenceState.COMPLETE
     assert [str(m.role) for m in session.conversation.messages] == ["system", "user", "assistant"]
-    assert reply.message is not None and reply.message.content == reply.generation.text
+    assert reply.message is not None
+    assert reply.message.content == reply.generation.text
     assert reply.context_left == 96 - reply.generation.prompt_tokens - 8
     assert len(session.conversation.context_window) <= engine.context_len
 
@@ -193,7 +196,8 @@ def test_a_message_that_does_not_fit_is_not_kept_and_the_session_recovers(engine
     session = InferenceSession(engine, params=GenerationParams(temperature=0, max_tokens=8))
     with pytest.raises(LimitError):
         session.reply("the red ball " * 100)
-    assert session.state is InferenceState.ERROR and session.conversation.messages == []
+    assert session.state is InferenceState.ERROR
+    assert session.conversation.messages == []
     assert session.reply("hi").message is not None
 
 
@@ -207,6 +211,17 @@ def test_an_error_of_the_model_is_raised_and_the_session_recovers(engine: Engine
     assert session.state is InferenceState.ERROR
     backend.fail_decode = False
     assert session.reply("hi").message is not None
+
+
+def test_an_id_names_one_session(engine: Engine) -> None:
+    book = SessionBook()
+    session = book.add(InferenceSession(engine, session_id="a"))
+    assert book.add(session) is book.get("a") is session
+    with pytest.raises(ConflictError, match="session a exists already"):
+        book.add(InferenceSession(engine, session_id="a"))
+    book.remove("a")
+    with pytest.raises(NotFoundError, match="no open session a"):
+        book.get("a")
 
 
 @pytest.mark.parametrize("current", INFERENCE_STATES.states)

@@ -7,6 +7,7 @@ model's view first (never the history), and every answer says how many messages 
 message with the answers that follow it. A single message that alone exceeds the context is an error.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from enum import StrEnum
 
 from studio.config.generation import GenerationParams, check_prompt
 from studio.core.clock import utc_now
-from studio.core.errors import ConflictError, DataError, LimitError, StudioError
+from studio.core.errors import ConflictError, DataError, LimitError, NotFoundError, StudioError
 from studio.core.ids import new_id
 from studio.core.states import TransitionTable
 from studio.inference.engine import Engine
@@ -282,6 +283,35 @@ class InferenceSession:
         self.last_reply = Reply(message, generation, view.dropped_messages, conversation.context_left())
         self._stream = None
         self._become(InferenceState.COMPLETE)
+
+
+class SessionBook:
+    """The conversations that are open now, by id; safe from any thread. An id names one conversation (spec 001)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[str, InferenceSession] = {}
+
+    def add(self, session: InferenceSession) -> InferenceSession:
+        """Keep a session; ConflictError when its id is taken."""
+        name = session.conversation.session_id
+        with self._lock:
+            if self._sessions.setdefault(name, session) is not session:
+                raise ConflictError(f"session {name} exists already", where="session_id", remedy="Use another id.")
+        return session
+
+    def get(self, session_id: str) -> InferenceSession:
+        """The open session of that id; NotFoundError."""
+        with self._lock:
+            if session_id not in self._sessions:
+                raise NotFoundError(f"no open session {session_id}", where="session_id")
+            return self._sessions[session_id]
+
+    def remove(self, session_id: str) -> None:
+        """Stop its answer and let it go; NotFoundError."""
+        self.get(session_id).cancel()
+        with self._lock:
+            self._sessions.pop(session_id, None)
 
 
 def _turns(messages: Sequence[Message]) -> list[list[Message]]:
