@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import studio
+from studio.config.migrations import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["scripts/install", "scripts/demo", "scripts/test", "scripts/check", ".ci/run"]
@@ -154,7 +155,9 @@ def test_the_slim_process_loads_no_torch():
 
 
 def test_every_module_imports():
-    code = f"import importlib, warnings; warnings.simplefilter('ignore'); list(map(importlib.import_module, {modules()}))"
+    code = (
+        f"import importlib, warnings; warnings.simplefilter('ignore'); list(map(importlib.import_module, {modules()}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -265,3 +268,12 @@ def test_install_is_quick_the_second_time(tmp_path: Path):
 def test_what_a_wheel_carries_is_named():
     text = (ROOT / "pyproject.toml").read_text()
     assert 'conf = "studio/_conf"' in text
+
+
+def test_the_changelog_names_every_migrated_key():
+    """003 §Configuration Evolution: who reads the changelog knows what to rename."""
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    for step in MIGRATIONS:
+        keys = re.findall(r"`([\w.]+)`", step.__doc__ or "")
+        assert keys, step.__name__
+        assert all(f"`{key}`" in changelog for key in keys)
