@@ -26,8 +26,12 @@ _END = re.compile(
 )
 _LICENCE_HEAD = re.compile(r"\A\s*The Project Gutenberg eBook of[^\n]*\n", re.IGNORECASE)
 _LICENCE_WORDS = re.compile(r"www\.gutenberg\.org|Project Gutenberg(?:™|-tm)? License", re.IGNORECASE)
-_MARKS_IN_HEAD = re.compile(r"^(?:Title|Author|Translator|Editor|Illustrator|Release date|Language|Credits|Produced by|"
-                            r"Posting Date|Most recently updated|Other information)\b.*", re.IGNORECASE)  # fmt: skip
+_HEAD_PARAGRAPHS = 20
+_OF_HEAD = re.compile(
+    r"gutenberg|\A\s*(?:This ebook is for|(?:Title|Author|Translator|Editor|Illustrator|Release date|Posting date|Language|"
+    r"Credits|Produced by|Most recently updated|Original publication|Other information)\b)",
+    re.IGNORECASE,
+)
 
 
 def clean(text: str, cfg: "CleaningConfig") -> str:
@@ -83,16 +87,7 @@ def strip_boilerplate(text: str) -> str:
 
 
 def _without_head(text: str) -> str:
-    """For files that were cut before their START mark: drop the licence's paragraphs and the fields of its header."""
+    """For files that were cut before their START mark: drop the licence and the fields of its header."""
     paragraphs = re.split(r"\n[ \t]*\n", text)
-    first = next(
-        (
-            number
-            for number, paragraph in enumerate(paragraphs)
-            if "gutenberg" not in paragraph.lower()
-            and not _MARKS_IN_HEAD.match(paragraph.strip())
-            and paragraph.strip()
-        ),
-        len(paragraphs),
-    )
-    return "\n\n".join(paragraphs[first:])
+    of_head = [number for number, paragraph in enumerate(paragraphs[:_HEAD_PARAGRAPHS]) if _OF_HEAD.search(paragraph)]
+    return "\n\n".join(paragraphs[of_head[-1] + 1 :])

@@ -217,7 +217,7 @@ def _from_row(file: _File, row: Any, place: str) -> Document | None:
         text.replace("\x00", " "),
         wanted_id="" if wanted is None else str(wanted),
         title=title if isinstance(title, str) else "",
-        language=languages.iso3(language) if isinstance(language, str) else "",
+        language=languages.iso3(language) if isinstance(language, str) and language else "",
     )
     if wanted not in (None, "") and document.id != str(wanted):
         what = f"id {wanted!r} was already used; this document is called {document.id!r}"
@@ -306,7 +306,10 @@ def _read_csv(file: _File) -> Iterator[Document]:
             if document:
                 yield document
     except csv.Error as error:
-        file.problem(f"line {rows.line_num}", f"not valid CSV: {error}", "Check its quotes; rows before it were read.")
+        # the reader counts a line when it has made sense of it
+        file.problem(
+            f"line {rows.line_num + 1}", f"not valid CSV: {error}", "Check its quotes; rows before it were read."
+        )
 
 
 def _read_parquet(file: _File) -> Iterator[Document]:

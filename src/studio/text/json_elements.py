@@ -62,6 +62,7 @@ class _Scanner:
         while True:
             first = self._skip_space()
             if first == "]" and number == 0:
+                self._at += 1
                 break
             number += 1
             self._forget()

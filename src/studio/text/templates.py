@@ -73,7 +73,7 @@ def render_jinja(template: str, messages: Sequence[Message], add_generation_prom
     """Run a chat template (ours or another model's) in a sandbox. DataError when it is no template or refuses."""
     try:
         rendered = _compiled(template).render(messages=messages, add_generation_prompt=add_generation_prompt)
-    except jinja2.TemplateError as error:
+    except Exception as error:  # a template is a program: it can fail in any way
         raise DataError(f"the chat template failed: {error}", where="chat_template") from error
     return str(rendered)
 
