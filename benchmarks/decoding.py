@@ -31,15 +31,16 @@ import transformers
 from studio.config.generation import GenerationParams
 from studio.config.model import ModelConfig
 from studio.config.text import TokenizerConfig
+from studio.inference.backends.base import Backend
 from studio.inference.backends.onnx import OnnxBackend
 from studio.inference.backends.torch import TorchBackend
 from studio.inference.engine import Engine
 from studio.inference.exporting import BackendScorer, make_prompts
 from studio.nn.checkpoint import write_checkpoint
 from studio.nn.export import export_onnx
-from studio.nn.exported import read_export
+from studio.nn.exported import Agreement, read_export
 from studio.nn.gpt import GPT
-from studio.nn.parity import Agreement, Limits, compare
+from studio.nn.parity import Limits, compare
 from studio.text.tokenizers import Tokenizer, train_tokenizer
 
 CONTEXT = 256
@@ -177,7 +178,7 @@ def ours(checkpoint: Path) -> list[Contender]:
     trainer = TorchBackend(_load(checkpoint), max_batch=STREAMS)
     candidates = {graph.name: (BackendScorer(OnnxBackend(graph, info)), Limits(None, 0.98)) for graph in graphs}
     agreements = compare(BackendScorer(trainer), candidates, make_prompts(tokenizer, ["the red ball"], 8, info), 8)
-    engines = {
+    engines: dict[str, tuple[Backend, Agreement | None]] = {
         "studio onnx fp32": (OnnxBackend(graphs[0], info), agreements[graphs[0].name]),
         "studio onnx int8": (OnnxBackend(graphs[1], info), agreements[graphs[1].name]),
         "studio torch fp32": (trainer, None),

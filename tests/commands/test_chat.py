@@ -1,15 +1,23 @@
 """`studio chat` over a fake backend: commands, figures, exit codes."""
 
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from studio.commands.chat import Chat
 from studio.config.generation import GenerationParams
 from studio.inference.engine import Engine
+from studio.inference.exporting import export_verified
 from studio.inference.sessions import InferenceSession
-from tests.inference.models import CountingBackend, small_tokenizer
+from tests.inference.models import CountingBackend, make_checkpoint, small_tokenizer
 
 
 @pytest.fixture
@@ -25,16 +33,21 @@ def test_an_answer_goes_to_stdout_and_its_figures_to_stderr(
     session: InferenceSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chat = Chat(session)
-    assert chat.take("hello") and not chat.failed
+    assert chat.take("hello")
+    assert not chat.failed
     out, err = capsys.readouterr()
     assert out == session.engine.tokenizer.decode(range(100, 108)) + "\n"
-    assert "8 tokens" in err and "tokens/s" in err and "tokens of context left" in err and "cut at max_tokens" in err
+    assert "8 tokens" in err
+    assert "tokens/s" in err
+    assert "tokens of context left" in err
+    assert "cut at max_tokens" in err
 
 
 def test_json_holds_one_document_per_answer(session: InferenceSession, capsys: pytest.CaptureFixture[str]) -> None:
     Chat(session, as_json=True).take("hello")
     document = json.loads(capsys.readouterr().out)
-    assert document["completion_tokens"] == 8 and document["finish_reason"] == "length"
+    assert document["completion_tokens"] == 8
+    assert document["finish_reason"] == "length"
     assert document["answer"] == session.engine.tokenizer.decode(range(100, 108))
 
 
@@ -55,20 +68,26 @@ def test_commands(session: InferenceSession, capsys: pytest.CaptureFixture[str])
     assert (params.top_k, params.temperature, params.max_tokens) == (3, 0.5, 8)
     assert params.model_fields_set == {"top_k", "seed", "temperature", "max_tokens"}
     err = capsys.readouterr().err
-    assert "forgotten" in err and "top_k=3" in err and "no command /what" in err
+    assert "forgotten" in err
+    assert "top_k=3" in err
+    assert "no command /what" in err
     assert not chat.failed
-    assert not chat.take("/quit") and not chat.take("/exit")
+    assert not chat.take("/quit")
+    assert not chat.take("/exit")
 
 
 def test_a_mistake_is_one_line_and_the_chat_goes_on(
     session: InferenceSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chat = Chat(session)
-    assert chat.take("/params temperature=9") and chat.failed
+    assert chat.take("/params temperature=9")
+    assert chat.failed
     assert chat.take("too long " * 100)
     assert chat.take("hello")
     out, err = capsys.readouterr()
-    assert "Temperature out of range" in err and "does not fit the model's context" in err and "Traceback" not in err
+    assert "Temperature out of range" in err
+    assert "does not fit the model's context" in err
+    assert "Traceback" not in err
     assert out.count("\n") == 1
 
 
@@ -95,3 +114,45 @@ def test_ctrl_c_on_a_terminal_stops_the_answer_only(
     assert session.last_reply is not None
     assert session.last_reply.generation.finish_reason in ("cancelled", "length")
     assert chat.take("hello again")
+
+
+def test_a_real_terminal(tmp_path: Path) -> None:
+    """prompt_toolkit on a pseudo-terminal: the answer streams, figures follow, Ctrl-D leaves."""
+    model = make_checkpoint(tmp_path / "model")
+    export_verified(model, int8=False, prompts=8)
+    code = (
+        "import sys; from pathlib import Path; from studio.commands.chat import run; sys.exit(run(Path(sys.argv[1])))"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(model)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        read_until(ours, "you")
+        os.write(ours, b"/params max_tokens=5 temperature=0\r")
+        read_until(ours, "max_tokens=5")
+        os.write(ours, b"hello\r")
+        assert "context left" in read_until(ours, "context left")
+        os.write(ours, b"\x04")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def read_until(descriptor: int, text: str, seconds: float = 30) -> str:
+    """What the terminal shows until `text` appears."""
+    shown, deadline = "", time.monotonic() + seconds
+    while text not in shown:
+        ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            pytest.fail(f"no {text!r} within {seconds} s, only: {shown[-500:]!r}")
+        shown += os.read(descriptor, 4096).decode(errors="replace")
+    return shown
