@@ -138,7 +138,7 @@ def test_a_broken_file_is_restored_from_backup_and_kept_aside(store: Path, caplo
         assert set(db.records.documents("items")) == {f"item-{number}" for number in range(RECORDS)}, name
         kept = [path.read_bytes() for path in store.parent.glob("*.broken-*")]
         assert kept == [data], name
-        assert "restored from a backup" in caplog.text
+        assert "has been restored from a backup" in caplog.text
         assert store.with_name("studio.json.bak-1").read_bytes() == backup, "a broken file must never become a backup"
         caplog.clear()
 
@@ -181,10 +181,15 @@ def timed_ms(table: Any) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def test_a_file_that_breaks_under_a_running_process_is_restored(store: Path) -> None:
+@pytest.mark.parametrize("keep", [0, 40, 100, 2000])
+def test_a_file_that_breaks_under_a_running_process_is_written_again(store: Path, keep: int) -> None:
     db = RecordDB(store)
     db.put("items", "newest", {"number": -1})
-    store.write_bytes(store.read_bytes()[:100])
-    assert "item-7" in db.records.documents("items")
+    broken = store.read_bytes()[:keep]
+    store.write_bytes(broken)
+    assert "newest" in db.records.documents("items"), "the process still knew everything"
+    assert [path.read_bytes() for path in store.parent.glob("*.broken-*")] == [broken]
     db.put("items", "after", {})
-    assert "after" in RecordDB(store).records.documents("items")
+    assert RecordDB(store).records.documents("items").keys() >= {"item-7", "newest", "after"}
+    backups = [path.read_bytes() for path in store.parent.glob("*.bak-*")]
+    assert broken not in backups

@@ -1,5 +1,6 @@
 """TinyDB over our storage, through one handle and through two that share the file."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,15 @@ def test_a_failing_migration_leaves_the_old_file(path: Path) -> None:
     with pytest.raises(RuntimeError):
         RecordDB(path, migrations=(fail,))
     assert path.read_bytes() == before
+
+
+def test_what_a_person_edits_is_noticed(path: Path) -> None:
+    db = RecordDB(path)
+    db.put("models", "a", {"colour": "red"})
+    db.put("models", "b", {"colour": "red"})
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"red", b"tan"))  # the same size, and the stamp is left as it is
+    os.utime(path, ns=(1, 1))
+    assert db.table("models").all() == [{"colour": "tan"}] * 2
+    db.put("models", "c", {"colour": "red"})
+    assert RecordDB(path).table("models").all() == [{"colour": "tan"}, {"colour": "tan"}, {"colour": "red"}]

@@ -73,6 +73,8 @@ class Image:
     revision: int = 0
     schema: int = 0
     tables: Mapping[str, TableImage] = field(default_factory=dict)
+    seen: tuple[int, int] = (0, 0)
+    """Size in bytes and modification time in ns of the file it was read from or written to."""
 
     def table(self, name: str) -> TableImage:
         """Table `name`, to look at only; an empty one when there is none."""

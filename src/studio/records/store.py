@@ -95,9 +95,7 @@ class RecordStorage(Storage):
             finally:
                 self._local.draft = None
             if draft.changed:
-                image = draft.base.successor(draft.view.tables)
-                self._file.commit(image)
-                self._image = image
+                self._image = self._file.commit(draft.base.successor(draft.view.tables))
 
     @property
     def _draft(self) -> "Draft | None":

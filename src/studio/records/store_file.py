@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from studio.core.errors import DiskSpaceError, IncompatibleError, StoreError
@@ -61,7 +62,7 @@ class StoreFile:
 
         Restores and migrates where needed. StoreError or IncompatibleError when the file is none that we may use.
         """
-        if known.stamp and self._stamp() == known.stamp:
+        if known.stamp and self._mark() == (known.stamp, known.seen):
             return known
         try:
             image = self._load(known)
@@ -69,17 +70,20 @@ class StoreFile:
             image = self._recover(known)
         return image if image.schema == len(self._migrations) else self._migrate(image)
 
-    def commit(self, image: Image) -> None:
-        """Put `image` in the place of the present state, which becomes backup 1. Hold the lock.
+    def commit(self, image: Image) -> Image:
+        """Put `image` in the place of the present state, which becomes backup 1; `image` as it lies there.
 
-        When this raises (DiskSpaceError, StoreError), the file holds the old state or already the new one, never both.
+        Hold the lock. When this raises (DiskSpaceError, StoreError), the file holds the old state or already the new
+        one, never a mixture.
         """
-        self._replace(image.render(), keep_backup=True)
+        return self._replace(image, keep_backup=True)
 
-    def _replace(self, data: bytes, *, keep_backup: bool) -> None:
+    def _replace(self, image: Image, *, keep_backup: bool) -> Image:
+        data = image.render()
         try:
             self._temporary.unlink(missing_ok=True)  # a killed writer's; we hold the lock, so nobody is writing it
             write_synced(self._temporary, data, mode=_MODE)
+            written = replace(image, seen=_seen(self._temporary))
             if keep_backup:
                 backups.prepare(self.path, self._keep_backups)
             os.replace(self._temporary, self.path)
@@ -92,6 +96,7 @@ class StoreFile:
             backups.settle(self.path, self._keep_backups)
         except OSError as error:  # the write itself is done and safe; the next one settles
             _log.warning("a backup could not be renamed: %s", error, extra={"context": {"file": str(self.path)}})
+        return written
 
     def _unusable(self, error: OSError, done: str) -> StoreError | DiskSpaceError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -102,19 +107,25 @@ class StoreFile:
             remedy="Check the disk and the permissions of the folder.",
         )
 
-    def _stamp(self) -> str:
+    def _mark(self) -> tuple[str, tuple[int, int]]:
+        """Stamp, size and time of the file: what tells, without reading it, whether it is the one we know, and whole.
+
+        Our own writes differ by their stamp; size and time tell of anybody else's.
+        """
         try:
             with self.path.open("rb", buffering=0) as file:
-                return stamp_of(file.read(HEADER_BYTES))
+                return stamp_of(file.read(HEADER_BYTES)), _seen(file.fileno())
         except FileNotFoundError:
-            return ""
+            return "", (0, 0)
         except OSError as error:
             raise self._unusable(error, "read") from error
 
     def _load(self, known: Image) -> Image:
         """What the file holds; FileNotFoundError, or a refusal that names the file."""
         try:
-            return parse(self.path.read_bytes(), known)
+            with self.path.open("rb") as file:
+                seen = _seen(file.fileno())
+                return replace(parse(file.read(), known), seen=seen)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -138,6 +149,8 @@ class StoreFile:
             with contextlib.suppress(OSError):
                 backups.settle(self.path, self._keep_backups)  # a killed writer's may be the newest
             found = self._newest_backup()
+            if found is not None and found[1].revision < known.revision:
+                found = None, known  # this process knows a later state than any backup
             if found is not None:
                 return self._restore(*found, broken)
             if broken is not None:
@@ -147,20 +160,23 @@ class StoreFile:
     def _empty(self) -> Image:
         return Image(schema=len(self._migrations))
 
-    def _newest_backup(self) -> tuple[Path, Image] | None:
+    def _newest_backup(self) -> tuple[Path | None, Image] | None:
         for place in backups.existing(self.path, self._keep_backups):
             with contextlib.suppress(StoreError, IncompatibleError, OSError):
                 return place, parse(place.read_bytes())
         return None
 
-    def _restore(self, place: Path, image: Image, broken: BrokenFile | None) -> Image:
+    def _restore(self, place: Path | None, image: Image, broken: BrokenFile | None) -> Image:
+        """Write a good state over none or a broken one, which is kept aside; `place` None: it came from memory."""
         kept = backups.keep_aside(self.path, "broken") if broken is not None else None
-        restored = image.successor(image.tables)
-        self._replace(restored.render(), keep_backup=False)
+        restored = self._replace(image.successor(image.tables), keep_backup=False)
         _log.error(
-            "the record file was %s and has been restored from a backup; the newest changes may be missing",
+            "the record file was %s and has been restored from %s",
             "missing" if broken is None else f"broken ({broken.what})",
-            extra={"context": {"file": str(self.path), "backup": str(place), "original_kept_as": str(kept or "")}},
+            "memory" if place is None else "a backup; the newest changes may be missing",
+            extra={
+                "context": {"file": str(self.path), "backup": str(place or ""), "original_kept_as": str(kept or "")}
+            },
         )
         return restored
 
@@ -183,6 +199,9 @@ class StoreFile:
                 for record_id, record in records.items():
                     images[name].put(name, record_id, record)
             backups.keep_aside(self.path, f"schema-{image.schema}")
-            migrated = image.successor(images, schema=schema)
-            self.commit(migrated)
-            return migrated
+            return self.commit(image.successor(images, schema=schema))
+
+
+def _seen(file: int | Path) -> tuple[int, int]:
+    state = os.stat(file)
+    return state.st_size, state.st_mtime_ns
