@@ -60,16 +60,10 @@ class ExportConfig(Frozen):
     """Write a second ONNX model with 8-bit weights."""
     max_logit_delta: float = Field(default=1e-3, gt=0.0)
     """Largest |difference of logits| to the trainer that the float32 export may have."""
-    max_logit_delta_int8: float = Field(default=1.0, gt=0.0)
-    """The same for 8-bit weights."""
-    min_greedy_agreement: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Share of greedy tokens that must equal the trainer's, float32, 0 to 1."""
-    min_greedy_agreement_int8: float = Field(default=0.9, ge=0.0, le=1.0)
-    """The same for 8-bit weights; below it the 8-bit model is not used."""
+    min_greedy_agreement_int8: float = Field(default=0.98, ge=0.0, le=1.0)
+    """Share of greedy tokens of the 8-bit model that must equal the trainer's, 0 to 1; below it, it is not used."""
     parity_prompts: int = Field(default=64, ge=1, le=4096)
     """Prompts that trainer and export are compared on."""
-    parity_tokens: int = Field(default=32, ge=1, le=1024)
-    """Greedy tokens per prompt that are compared."""
 
 
 class ValidationConfig(Frozen):
@@ -119,9 +113,7 @@ class PipelineConfiguration(Frozen):
     pretrain: TrainConfig = Field(default_factory=lambda: _stage("pretrain", {}))
     """First stage (003 `training_hyperparameters`)."""
     midtrain: TrainConfig | None = None
-    """Second stage on raw text; null: none."""
-    midtrain_data: DataSource | None = None
-    """Text of the second stage; null: the corpus again."""
+    """Second stage on the same text, from the weights of the first; null: none."""
     sft: TrainConfig | None = None
     """Stage on conversations, loss on the assistant's tokens only; null: none."""
     sft_data: DataSource | None = None

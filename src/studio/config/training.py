@@ -120,8 +120,6 @@ class TrainConfig(Frozen):
     """Attention stays inside one document where several share a row."""
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Decides weights, order of batches and dropout."""
-    num_workers: int = Field(default=0, ge=0)
-    """Processes that load batches; 0: the training process itself."""
     threads: int | None = Field(default=None, ge=1)
     """Arithmetic threads; null: the cores of the machine. Kept on resume."""
     compile: Literal["auto", "on", "off"] = "auto"

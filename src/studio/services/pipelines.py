@@ -250,9 +250,8 @@ def with_absolute_paths(config: PipelineConfiguration) -> PipelineConfiguration:
         }
     )
     changes: dict[str, Any] = {"corpus": corpus, "output_directory": _absolute(config.output_directory)}
-    for name in ("sft_data", "midtrain_data"):
-        source = getattr(config, name)
-        changes[name] = None if source is None else _absolute_source(source)
+    if config.sft_data is not None:
+        changes["sft_data"] = _absolute_source(config.sft_data)
     return config.model_copy(update=changes)
 
 

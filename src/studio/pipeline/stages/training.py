@@ -7,16 +7,15 @@ last checkpoint, and a run with other hyperparameters may begin from another run
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config.model import ModelConfig
 from studio.config.training import TrainConfig
-from studio.core.errors import Interrupted, OutOfMemory
+from studio.core.errors import IncompatibleError, Interrupted, OutOfMemory
 from studio.core.fsio import atomic_write_json, read_json, sha256_file, staged_directory
-from studio.pipeline.context import RunContext, StageRecord
+from studio.pipeline.context import RunContext
 from studio.pipeline.stage import MANIFEST, Artefact, Stage
 from studio.pipeline.stages import conversations
 from studio.pipeline.stages.corpus import read_corpus
@@ -120,7 +119,7 @@ def train_stage(context: RunContext, plan: Plan) -> Artefact:
         name=train.stage,
         version=1,
         inputs={
-            "train": train.model_dump(mode="json", exclude={"output_dir", "model_name", "wandb", "num_workers"}),
+            "train": train.model_dump(mode="json", exclude={"output_dir", "model_name", "wandb"}),
             "model": plan.model.model_dump(mode="json"),
             "tokenizer": context.artefacts["tokenizer"].output_hash,
             "data": plan.data.output_hash,
@@ -264,12 +263,21 @@ def sample_texts(context: RunContext, count: int = 8, characters: int = 200) -> 
 
 
 def _adopt(context: RunContext, stage: Stage) -> None:
-    """Take over another run's checkpoints of this stage, when only hyperparameters differ."""
+    """Take over another run's checkpoints of this stage, when only hyperparameters differ; IncompatibleError when its
+    tokenizer is another one.
+    """
     source = context.previous.get(stage.name)
     target = context.cache.directory(stage)
-    if source is None or source.directory == target or target.exists() or not _continues(source, stage.inputs):
+    if source is None or source.directory == target or not (source.directory / CHECKPOINTS).is_dir():
         return
-    if not (source.directory / CHECKPOINTS).is_dir():
+    if source.inputs["tokenizer"] != stage.inputs["tokenizer"]:
+        raise IncompatibleError(
+            "cannot continue from this checkpoint: it was trained with another tokenizer",
+            where=str(source.directory),
+            remedy="start a new run (resume_from_checkpoint=false), or keep corpus and tokenizer",
+        )
+    # after other weights than before, the old checkpoint of this stage lies on another way
+    if target.exists() or source.inputs["init_from"] != stage.inputs["init_from"]:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with staged_directory(target) as folder:
@@ -278,11 +286,6 @@ def _adopt(context: RunContext, stage: Stage) -> None:
             if (source.directory / name).exists():
                 shutil.copy2(source.directory / name, folder / name)
     context.emit("adopted", stage=stage.name, path=str(source.directory))
-
-
-def _continues(source: StageRecord, wanted: Mapping[str, Any]) -> bool:
-    """Whether the other run's stage began where this one would: then its checkpoint lies on this stage's way."""
-    return all(source.inputs.get(key) == wanted[key] for key in ("tokenizer", "init_from"))
 
 
 def _publish(context: RunContext) -> None:
