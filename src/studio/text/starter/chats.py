@@ -40,10 +40,10 @@ def turn(split: Split, language: Language, rng: random.Random) -> Turn:
     if kind == "fact":
         return ask_and_answer(rng.choice(split.world.facts), split, language, rng)
     if kind == "sum":
-        drawn = rng.choice(split.training_sums())
+        drawn = rng.choice(split.training_sums)
         return rng.choice(drawn.questions(language)), drawn.answer(language)
     if kind == "translation":
-        phrase = rng.choice(split.training_translations())
+        phrase = rng.choice(split.training_translations)
         return rng.choice(phrase.questions(language)), phrase.answer(language)
     if kind == "small_talk":
         asked, answer = rng.choice(SMALL_TALK[language])

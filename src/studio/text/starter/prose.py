@@ -60,13 +60,13 @@ def _story(split: Split, language: Language, rng: random.Random) -> str:
 
 
 def _sums(split: Split, language: Language, rng: random.Random) -> str:
-    sums = rng.sample(split.training_sums(), 12)
+    sums = rng.sample(split.training_sums, 12)
     return "\n".join(s.answer(language) for s in sums)
 
 
 def _glossary(split: Split, language: Language, rng: random.Random) -> str:
     """Phrases with their translations, the document's language first."""
-    phrases = rng.sample(split.training_translations(), 10)
+    phrases = rng.sample(split.training_translations, 10)
     return "\n".join(f"{t.said(language)}: {t.answer(language)}" for t in phrases)
 
 

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from studio.text.starter.facts import Fact, World
 from studio.text.starter.lexicon import LANGUAGES, Language
@@ -34,7 +35,7 @@ class Case:
     story: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Split:
     """Which wordings, sums and translations training may not use."""
 
@@ -53,10 +54,13 @@ class Split:
         """The one question about a fact that training never asks in this wording."""
         return fact.questions(language)[self.wordings[fact.entity, fact.kind.name, language]]
 
+    @cached_property
     def training_sums(self) -> list[Sum]:
         """Every sum, in both orders, that training may use."""
-        return [Sum(*pair) for s in all_sums() if (s.a, s.b) not in self.sums for pair in {(s.a, s.b), (s.b, s.a)}]
+        kept = [s for s in all_sums() if (s.a, s.b) not in self.sums]
+        return [Sum(*pair) for s in kept for pair in dict.fromkeys(((s.a, s.b), (s.b, s.a)))]
 
+    @cached_property
     def training_translations(self) -> list[Translation]:
         """Every translation that training may use."""
         return [t for t in all_translations() if (t.adjective.eng, t.noun.eng) not in self.translations]
