@@ -176,8 +176,10 @@ def ours(checkpoint: Path) -> list[Contender]:
     info = read_export(export)
     tokenizer = Tokenizer.load(export)
     trainer = TorchBackend(_load(checkpoint), max_batch=STREAMS)
-    candidates = {graph.name: (BackendScorer(OnnxBackend(graph, info)), Limits(None, 0.98)) for graph in graphs}
-    agreements = compare(BackendScorer(trainer), candidates, make_prompts(tokenizer, ["the red ball"], 8, info), 8)
+    candidates = {graph.name: (BackendScorer(OnnxBackend(graph, info)), Limits()) for graph in graphs}
+    agreements = compare(
+        BackendScorer(trainer), candidates, make_prompts(tokenizer, ["red ball"], 8, longest=16, info=info), 8
+    )
     engines: dict[str, tuple[Backend, Agreement | None]] = {
         "studio onnx fp32": (OnnxBackend(graphs[0], info), agreements[graphs[0].name]),
         "studio onnx int8": (OnnxBackend(graphs[1], info), agreements[graphs[1].name]),

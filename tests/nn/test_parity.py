@@ -49,35 +49,53 @@ def test_equal_sides_agree_wholly() -> None:
     agreement = measure(table())
     assert (agreement.max_logit_delta, agreement.greedy_agreement, agreement.same_continuations) == (0, 1, 1)
     assert agreement.mean_kl == pytest.approx(0, abs=1e-12)
-    assert agreement.holds and agreement.prompts == 16 and agreement.positions == 16 * 9
+    assert agreement.holds
+    assert agreement.prompts == 16
+    assert agreement.positions == 16 * 9
 
 
 def test_a_shift_of_all_logits_moves_only_the_delta() -> None:
     agreement = measure(table() + 0.5)
     assert agreement.max_logit_delta == pytest.approx(0.5, abs=1e-6)
-    assert agreement.mean_kl == pytest.approx(0, abs=1e-9) and agreement.greedy_agreement == 1
+    assert agreement.mean_kl == pytest.approx(0, abs=1e-9)
+    assert agreement.greedy_agreement == 1
     assert not agreement.holds
-    assert measure(table() + 0.5, Limits(None, 0.98)).holds
+    assert measure(table() + 0.5, Limits(9.0, 0.98)).holds
 
 
 def test_other_choices_lower_the_agreement() -> None:
-    agreement = measure(table(1), Limits(None, 0.98))
-    assert agreement.greedy_agreement < 0.5 and agreement.same_continuations < 0.5 and agreement.mean_kl > 0.1
+    agreement = measure(table(1), Limits(9.0, 0.98))
+    assert agreement.greedy_agreement < 0.5
+    assert agreement.same_continuations < 0.5
+    assert agreement.mean_kl > 0.1
     assert not agreement.holds
+
+
+def test_what_the_trainer_holds_equal_may_fall_either_way() -> None:
+    tied, other = table(), table()
+    best = tied.argmax(1)
+    tied[:, 7] = tied[np.arange(20), best]
+    other[:, 7] = tied[:, 7] + 1e-5
+    prompts = [[n] for n in range(7)]
+    agreement = compare(TableScorer(tied), {"x": (TableScorer(other), Limits())}, prompts, 1)["x"]
+    assert agreement.greedy_agreement == 1.0
+    assert agreement.holds
 
 
 def test_nan_never_passes() -> None:
     broken = table()
     broken[:, 3] = np.nan
     agreement = measure(broken)
-    assert agreement.max_logit_delta > 1e30 and not agreement.holds
+    assert agreement.max_logit_delta > 1e30
+    assert not agreement.holds
 
 
 def test_a_failure_names_the_weights(tmp_path: Path) -> None:
     require(measure(table()), tmp_path)
     with pytest.raises(ParityError, match=r"not the trainer's: o0\.weight") as caught:
         require(measure(table(1)), tmp_path / "model.onnx", differing=["o0.weight"])
-    assert caught.value.cause == "weights" and caught.value.error_type == "validation_failure"
+    assert caught.value.cause == "weights"
+    assert caught.value.error_type == "validation_failure"
 
 
 @pytest.fixture(scope="module")

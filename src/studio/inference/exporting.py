@@ -30,7 +30,7 @@ from studio.nn.exported import (
 )
 from studio.nn.parity import (
     MAX_LOGIT_DELTA,
-    MIN_GREEDY_FP32,
+    MAX_LOGIT_DELTA_INT8,
     MIN_GREEDY_INT8,
     NEW_TOKENS,
     PROMPTS,
@@ -77,6 +77,7 @@ def export_verified(
     max_logit_delta: float = MAX_LOGIT_DELTA,
     min_greedy_int8: float = MIN_GREEDY_INT8,
     prompts: int = PROMPTS,
+    new_tokens: int = NEW_TOKENS,
     texts: Sequence[str] = (),
     trainer: "GPT | None" = None,
     trainer_tokenizer: Tokenizer | None = None,
@@ -105,8 +106,9 @@ def export_verified(
             checkpoint_dir=checkpoint_dir,
             texts=[*texts, *TEXTS],
             prompts=prompts,
-            max_logit_delta=max_logit_delta,
-            min_greedy_int8=min_greedy_int8,
+            new_tokens=new_tokens,
+            fp32=Limits(max_logit_delta),
+            int8=Limits(MAX_LOGIT_DELTA_INT8, min_greedy_int8),
         )
     return report
 
@@ -120,30 +122,32 @@ def judge(
     checkpoint_dir: Path,
     texts: Sequence[str] = TEXTS,
     prompts: int = PROMPTS,
-    max_logit_delta: float = MAX_LOGIT_DELTA,
-    min_greedy_int8: float = MIN_GREEDY_INT8,
+    new_tokens: int = NEW_TOKENS,
+    fp32: Limits = Limits(),  # noqa: B008  frozen
+    int8: Limits = Limits(MAX_LOGIT_DELTA_INT8, MIN_GREEDY_INT8),  # noqa: B008
 ) -> ParityReport:
     """Hold an export against the trainer and write its `parity.json`; ParityError names what differs."""
     conversations = _conversations(texts)
     check_token_ids(tokenizer, folder, texts, conversations)
     info = read_export(folder)
     _check_vocabulary(tokenizer, info, folder)
-    asked = make_prompts(tokenizer, texts, prompts, info)
-    fp32, int8 = Limits(max_logit_delta, MIN_GREEDY_FP32), Limits(None, min_greedy_int8)
+    new_tokens = min(new_tokens, info.sequence_len // 2)
+    asked = make_prompts(tokenizer, texts, prompts, longest=min(64, info.sequence_len - new_tokens), info=info)
     candidates = {
         graph.name: (BackendScorer(OnnxBackend(graph, info)), int8 if graph.name == INT8_FILE else fp32)
         for graph in graphs
     }
-    variants = compare(reference, candidates, asked, min(NEW_TOKENS, info.sequence_len // 2))
+    variants = compare(reference, candidates, asked, new_tokens)
     exact = folder / FP32_FILE
     if not variants[FP32_FILE].holds:
         require(variants[FP32_FILE], exact, differing=differing_weights(checkpoint_dir, exact))
     return write_parity(folder, _report(variants, info, len(texts), len(conversations)))
 
 
-def make_prompts(tokenizer: Tokenizer, texts: Sequence[str], count: int, info: ExportInfo) -> list[list[int]]:
-    """`count` prompts that leave room for the comparison: texts, chats about them, then random ids (seeded)."""
-    longest = max(1, min(64, info.sequence_len - min(NEW_TOKENS, info.sequence_len // 2)))
+def make_prompts(
+    tokenizer: Tokenizer, texts: Sequence[str], count: int, *, longest: int, info: ExportInfo
+) -> list[list[int]]:
+    """`count` prompts of at most `longest` tokens: texts, chats about them, then random ids (seeded)."""
     prompts = [[tokenizer.bos_id, *tokenizer.encode(text)][:longest] for text in texts]
     prompts += [
         render_chat(tokenizer, messages, add_generation_prompt=messages[-1]["role"] == "user")[-longest:]

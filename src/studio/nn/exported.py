@@ -50,14 +50,13 @@ class Agreement:
     mean_kl: float  # nats
     greedy_agreement: float
     same_continuations: float
-    limit_logit_delta: float | None
+    limit_logit_delta: float
     limit_greedy: float
 
     @property
     def holds(self) -> bool:
         """Whether the limits are kept."""
-        delta_ok = self.limit_logit_delta is None or self.max_logit_delta <= self.limit_logit_delta
-        return delta_ok and self.greedy_agreement >= self.limit_greedy
+        return self.max_logit_delta <= self.limit_logit_delta and self.greedy_agreement >= self.limit_greedy
 
 
 @dataclass(frozen=True, slots=True)
