@@ -2,7 +2,10 @@
 
 import json
 import math
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from studio.nn import checkpoint as checkpoints
 from studio.nn.checkpoint_files import read_tensors
 from studio.training.metrics import TrainingMetrics
 from studio.training.resume import TrainingCheckpoint
+from studio.training.run import run_training
 from tests.training.world import World, build_world
 
 METRICS_002 = {"loss", "learning_rate", "epoch", "global_step", "grad_norm", "train_samples_per_second"}
@@ -203,10 +207,6 @@ def test_another_tokenizer_of_the_same_size_is_refused(world: World, tmp_path: P
         (other / path.name).write_text(path.read_text())
     document = json.loads((other / "tokenizer.json").read_text())
     (other / "tokenizer.json").write_text(json.dumps(document))  # the same, written otherwise
-    from dataclasses import replace
-
-    from studio.training.run import run_training
-
     with pytest.raises(IncompatibleError, match="another tokenizer"):
         run_training(replace(job, tokenizer_dir=other), emit=Listener(), stop=StopFlag())
 
@@ -299,6 +299,25 @@ def test_the_other_optimizers_and_schedules_resume_exactly(
 def test_wandb_without_wandb_is_refused_in_one_line(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match="wandb is not installed"):
         world.run(tmp_path, config=world.config(wandb=True))
+
+
+def test_wandb_gets_the_figures_offline(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Run:
+        def log(self, row: dict[str, Any], step: int) -> None:
+            calls.append((step, row))
+
+        def finish(self) -> None:
+            calls.append("finished")
+
+    fake = SimpleNamespace(Settings=lambda **settings: settings, init=lambda **kw: calls.append(kw) or Run())
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    world.run(tmp_path, config=world.config(wandb=True, max_steps=3))
+    assert calls[0]["settings"]["mode"] == "offline"
+    assert calls[1][0] == 3
+    assert None not in calls[1][1].values()
+    assert calls[-1] == "finished"

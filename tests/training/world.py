@@ -62,10 +62,12 @@ class World:
         return run_training(self.job(out_dir, **more), emit=emit, stop=stop or StopFlag())
 
 
-def build_world(root: Path, *, documents: int = 120, dropout: float = 0.1, **train: Any) -> World:
+def build_world(
+    root: Path, *, documents: int = 120, dropout: float = 0.1, vocab_size: int = 320, **train: Any
+) -> World:
     """Everything a run needs, below `root`. Eager fp32 on one thread, so that a result has one bit pattern."""
     texts = sentences(documents)
-    tokenizer = train_tokenizer(texts, TokenizerConfig(model_type="bpe", vocab_size=320))
+    tokenizer = train_tokenizer(texts, TokenizerConfig(model_type="bpe", vocab_size=vocab_size))
     world = World(
         root, ModelConfig(vocab_size=tokenizer.vocab_size, n_embd=32, n_head=2, sequence_len=32, dropout=dropout)
     )
