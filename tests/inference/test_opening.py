@@ -70,6 +70,15 @@ def test_a_verdict_that_is_no_verdict_is_refused(copy: Path) -> None:
         open_engine(copy)
 
 
+def test_a_verdict_with_missing_figures_is_refused(copy: Path) -> None:
+    path = copy / "onnx" / "parity.json"
+    report = read_json(path)
+    report["variants"]["model.onnx"]["limit_logit_delta"] = None
+    atomic_write_json(path, report)
+    with pytest.raises(IntegrityError, match="not a parity report: an agreement holds numbers"):
+        open_engine(copy)
+
+
 def test_weights_that_changed_beside_the_export_are_refused(copy: Path) -> None:
     weights = copy / "model.safetensors"
     data = bytearray(weights.read_bytes())

@@ -129,7 +129,13 @@ def _check_file(path: Path, wanted: str | None) -> None:
 
 def _parse(fields: dict[str, Any], folder: Path) -> ParityReport:
     try:
-        variants = {name: Agreement(**agreement) for name, agreement in fields["variants"].items()}
+        variants = {name: _agreement(agreement) for name, agreement in fields["variants"].items()}
         return ParityReport(**{**fields, "variants": variants})
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"not a parity report: {error}", where=str(folder / PARITY_FILE)) from error
+
+
+def _agreement(fields: dict[str, Any]) -> Agreement:
+    if not all(isinstance(value, int | float) for value in fields.values()):
+        raise TypeError("an agreement holds numbers")
+    return Agreement(**fields)
