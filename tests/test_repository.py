@@ -17,6 +17,8 @@ from packaging.version import Version
 
 import studio
 from studio.config.migrations import MIGRATIONS
+from studio.services.schema import schema
+from tests import dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["scripts/install", "scripts/demo", "scripts/test", "scripts/check", ".ci/run"]
@@ -277,3 +279,7 @@ def test_the_changelog_names_every_migrated_key():
         keys = re.findall(r"`([\w.]+)`", step.__doc__ or "")
         assert keys, step.__name__
         assert all(f"`{key}`" in changelog for key in keys)
+
+
+def test_the_data_dictionary_is_up_to_date():
+    assert dictionary.TARGET.read_text() == dictionary.render(schema()), "run python -m tests.dictionary"
