@@ -1,9 +1,11 @@
 """Events and logs: lines of JSON that survive a kill and keep secrets."""
 
+import errno
 import io
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,26 @@ def test_a_line_in_the_making_is_left_and_a_torn_one_is_passed(tmp_path: Path) -
     with EventLog(path) as log:
         log.emit("two")
     assert [event["kind"] for _, event in read_events(path, offset)] == ["two"]
+    assert [event["kind"] for _, event in read_events(path)] == ["one", "two"]
+
+
+def test_a_full_disk_costs_one_event_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    real = os.write
+    room = iter([20])
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        for size in room:
+            return real(descriptor, data[:size])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with EventLog(path) as log:
+        log.emit("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", nearly_full)
+            with pytest.raises(OSError, match="no space"):
+                log.emit("lost")
+        log.emit("two")
     assert [event["kind"] for _, event in read_events(path)] == ["one", "two"]
 
 

@@ -166,6 +166,36 @@ def test_jsonl_round_trip_and_torn_line(tmp_path: Path) -> None:
         writer.write({"a": float("nan")})
 
 
+def test_a_full_disk_leaves_no_part_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.jsonl"
+    real = os.write
+    room = iter([5])
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        for size in room:
+            return real(descriptor, data[:size])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with JsonlWriter(path) as writer:
+        writer.write({"a": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", nearly_full)
+            with pytest.raises(DiskSpaceError, match=r"rows\.jsonl"):
+                writer.write({"a": 2})
+        assert path.read_text() == '{"a":1}\n'
+        writer.write({"a": 3})
+    assert [row for _, row in iter_jsonl(path)] == [{"a": 1}, {"a": 3}]
+
+
+def test_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(fsio, "sync_directory", synced.append)
+    fsio.make_directory(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    fsio.make_directory(tmp_path / "a" / "b")
+    assert len(synced) == 2
+
+
 def test_a_file_that_is_one_torn_line_is_emptied(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"x" * (3 << 20))

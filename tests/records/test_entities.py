@@ -23,7 +23,6 @@ from studio.records.entities import (
     Organization,
     PipelineRun,
     Project,
-    Record,
     Shard,
     Stage,
     TokenDataset,
@@ -31,6 +30,7 @@ from studio.records.entities import (
     TrainingSession,
     User,
 )
+from studio.records.record import Record
 
 CONFIG = ModelConfig(vocab_size=300)
 SHA = "0" * 64

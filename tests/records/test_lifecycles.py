@@ -24,8 +24,10 @@ LEGAL: dict[str, str] = {  # a + stands for the space in a name
         "Interrupted>Resumed Resumed>Training"
     ),
     "INFERENCE_SESSION": (
-        "Created>Model+Loaded Created>Error Model+Loaded>Ready Model+Loaded>Error Ready>Processing "
-        "Processing>Streaming Processing>Error Streaming>Complete Streaming>Error Complete>Ready Error>Ready"
+        "Created>Model+Loaded Created>Error Model+Loaded>Ready Model+Loaded>Error "
+        "Ready>Processing Ready>Error "
+        "Processing>Streaming Processing>Complete Processing>Error "
+        "Streaming>Complete Streaming>Error Complete>Ready Error>Ready"
     ),
     "PIPELINE": (
         "prerequisite_check>corpus_download prerequisite_check>failed corpus_download>tokenizer_training "
@@ -115,6 +117,18 @@ def test_the_checkpoint_on_disk_has_the_same_lifecycle() -> None:
     from studio.nn.checkpoint import LIFECYCLE
 
     assert edges(LIFECYCLE) == edges(lifecycles.CHECKPOINT)
+
+
+def test_the_tokenizer_has_the_same_lifecycle() -> None:
+    from studio.text.tokenizers import TOKENIZER_STATES
+
+    assert edges(TOKENIZER_STATES) == edges(lifecycles.TOKENIZER)
+
+
+def test_the_inference_session_has_the_same_lifecycle() -> None:
+    from studio.inference.sessions import INFERENCE_STATES
+
+    assert edges(INFERENCE_STATES) == edges(lifecycles.INFERENCE_SESSION)
 
 
 def test_the_running_pipeline_has_the_same_phases() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from studio.core.clock import iso
+from studio.core.fsio import write_all
 
 Emit = Callable[..., None]
 """`emit(kind, **fields)`: how a library function tells what it does, without knowing who listens."""
@@ -33,13 +34,20 @@ class EventLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if _ends_torn(self._descriptor):
-            # a writer before us was killed inside a line: end it, so that our first event starts its own
-            os.write(self._descriptor, b"\n")
+        # a writer before us may have been killed inside a line: ours then begins with the end of that one
+        self._torn = _ends_torn(self._descriptor)
 
     def emit(self, kind: str, /, **fields: object) -> None:
-        """Append `{"time": now, "kind": kind, **fields}`; what JSON cannot hold is written as its text."""
-        os.write(self._descriptor, orjson.dumps({"time": iso(), "kind": kind, **fields}, default=str, option=_OPTIONS))
+        """Append `{"time": now, "kind": kind, **fields}`; what JSON cannot hold is written as its text.
+
+        OSError when the disk is full; the event is lost then, the ones after it are not.
+        """
+        line = orjson.dumps({"time": iso(), "kind": kind, **fields}, default=str, option=_OPTIONS)
+        if self._torn:
+            line = b"\n" + line
+        self._torn = True
+        write_all(self._descriptor, line)
+        self._torn = False
 
     def close(self) -> None:
         """Close the file; emitting afterwards is a bug."""

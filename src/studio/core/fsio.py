@@ -53,12 +53,17 @@ def write_synced(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Create `path` (it must not exist) with `data` and wait until the bytes, not yet the name, are on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """`os.write` until everything is written: a nearly full disk takes a part and reports no error."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _raise_if_full(error: BaseException, path: Path) -> None:
@@ -73,6 +78,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """`mkdir -p` whose new folders survive a power cut."""
+    missing = []
+    place = path
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_directory(made.parent)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -131,7 +148,7 @@ def staged_directory(final: Path) -> Iterator[Path]:
     Yields the empty sibling `.{name}.staging-xxxx`. ConflictError when `final` exists. When the block raises, the
     staging folder is removed and `final` does not appear; after a kill, `sweep_staging` removes it.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(final.parent)
     _refuse_existing(final)
     staging, descriptor = _new_staging(final)
     try:
@@ -288,8 +305,14 @@ class JsonlWriter:
             os.ftruncate(self._descriptor, end)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row; ValueError on NaN."""
-        os.write(self._descriptor, dump_json(row, option=orjson.OPT_APPEND_NEWLINE))
+        """Append one row; ValueError on NaN, DiskSpaceError on a full disk, and then nothing of the row is left."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            write_all(self._descriptor, dump_json(row, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            _raise_if_full(error, self.path)
+            raise
 
     def flush(self) -> None:
         """Wait until every row so far is on the disk."""

@@ -164,8 +164,9 @@ INFERENCE_SESSION: TransitionTable[InferenceSessionState] = TransitionTable(
     {
         _I.CREATED: [_I.MODEL_LOADED, _I.ERROR],
         _I.MODEL_LOADED: [_I.READY, _I.ERROR],
-        _I.READY: [_I.PROCESSING],
-        _I.PROCESSING: [_I.STREAMING, _I.ERROR],
+        _I.READY: [_I.PROCESSING, _I.ERROR],
+        # an answer without any text completes without streaming
+        _I.PROCESSING: [_I.STREAMING, _I.COMPLETE, _I.ERROR],
         _I.STREAMING: [_I.COMPLETE, _I.ERROR],
         # a conversation goes on after an answer, and after a failed one
         _I.COMPLETE: [_I.READY],

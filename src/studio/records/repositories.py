@@ -16,7 +16,7 @@ from studio.core.errors import ConflictError, DataError, NotFoundError, UsageErr
 from studio.core.paths import Home
 from studio.core.states import TransitionTable
 from studio.records import entities, lifecycles
-from studio.records.entities import Record
+from studio.records.record import Record
 from studio.records.store import RecordDB
 
 R = TypeVar("R", bound=Record)

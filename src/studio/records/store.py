@@ -19,6 +19,7 @@ from tinydb.table import Document as TinyDocument
 from tinydb.table import Table
 
 from studio.core.errors import ConflictError
+from studio.core.fsio import make_directory
 from studio.core.ids import new_id
 from studio.records.image import Document, Image, TableImage
 from studio.records.migrations import MIGRATIONS, Migration
@@ -42,7 +43,7 @@ class RecordStorage(Storage):
         lock_timeout_s: float = 30,
     ) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         self._file = StoreFile(path, keep_backups=keep_backups, migrations=migrations, lock_timeout_s=lock_timeout_s)
         self._local = threading.local()
         self._image = self._file.current(Image())
