@@ -26,6 +26,7 @@ from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
 from studio.nn.compiling import maybe_compile
 from studio.nn.gpt import GPT
+from studio.nn.memory import keep_freed_memory
 from studio.text.tokenizers import Tokenizer
 from studio.training.callbacks import RunPlan, StepBoundary
 from studio.training.checkpoint_io import DirectoryCheckpointIO
@@ -134,6 +135,7 @@ class _Assembly:
     def _module(self) -> LanguageModule:
         job = self.job
         torch.set_num_threads(self.machine.threads)
+        keep_freed_memory()
         seed_all(job.train.seed)
         gpt = GPT(job.model)
         if job.init_from is not None and self.start.resume_from is None:
