@@ -1,4 +1,4 @@
-"""`python -m tests.dictionary` writes docs/data-dictionary.md from `studio schema`: entities, fields, ranges, aliases."""
+"""`python -m tests.dictionary` writes docs/data-dictionary.md from `studio schema`: entities, fields, ranges, names."""
 
 import sys
 from collections.abc import Mapping

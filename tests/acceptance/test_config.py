@@ -33,6 +33,7 @@ WRONG = [
     ("name=${now:%Y}", "name"),
     ("seed=${data.seed}", "seed"),
     ("name=${${oc.env:HOME}}", "name"),
+    ("seed=" + "[" * 3000, "seed"),
 ]
 
 
@@ -68,6 +69,13 @@ def test_the_same_from_a_file(tmp_path: Path, content: str, key: str):
         load_pipeline(file=file)
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_nested_without_end_is_refused(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("a: " + "[" * 3000)
+    with pytest.raises(ConfigError, match=r"mine.yaml: is n"):
+        load_pipeline(file=file)
 
 
 @pytest.mark.parametrize("override", ["train.optim._target_=x", "train.output_dir=${oc.env:HOME}", "train.foo=1"])

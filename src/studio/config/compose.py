@@ -26,6 +26,7 @@ from studio.config import aliases
 from studio.config.base import Frozen, canonical_tree, field_of, owner_of, parse, takes_only_text
 from studio.config.pipeline import PipelineConfiguration
 from studio.config.run import TrainRun
+from studio.config.saved import read_yaml
 from studio.core.errors import ConfigError
 
 ROOTS: dict[str, type[Frozen]] = {"pipeline": PipelineConfiguration, "train": TrainRun}
@@ -172,7 +173,7 @@ def _read(root: type[Frozen], canonical: str, key: str, text: str) -> Any:
 def _hydra_value(text: str) -> Any:
     try:
         return OverridesParser.create().parse_override(f"key={text}")
-    except HydraException:
+    except (HydraException, RecursionError):
         return None
 
 
@@ -200,8 +201,6 @@ def _canonical_key(root: type[Frozen], key: str) -> str:
 
 def _read_file(root: str, file: Path) -> tuple[list[str], list[Value]]:
     """Choices and values of a YAML file; a group's key with a plain name is a choice (`model: mini`)."""
-    from studio.config.saved import read_yaml
-
     data = read_yaml(file)
     known = groups()
     picked = {key: name for key, name in data.items() if key in known and isinstance(name, str)}

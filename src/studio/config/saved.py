@@ -41,6 +41,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"is not YAML{place}", where=str(path)) from None
+    except RecursionError:
+        raise ConfigError("is nested too deeply", where=str(path)) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
