@@ -13,6 +13,7 @@ MOST_DEPTH = 64
 MOST_CHARS = 64 << 20
 _OUTSIDE = re.compile(r'["{}\[\],]')
 _INSIDE = re.compile(r'["\\]')
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SPACE = re.compile(r"[^ \t\r\n]")
 
 
@@ -137,8 +138,10 @@ class _Scanner:
                     fault = fault or "a closing brace without an opening one"
                     continue
                 return Element(number, text, line, column, fault or ("" if text else "an empty place")), character
-            self._at = found.end()
-            inside = character == '"'
+            # a string that is here whole is passed over at once; only one that goes on in the next piece is searched
+            string = _STRING.match(self._text, found.start()) if character == '"' else None
+            self._at = string.end() if string else found.end()
+            inside = character == '"' and string is None
             depth += (character in "[{") - (character in "]}")
             if depth > MOST_DEPTH:
                 fault = fault or f"nested deeper than {MOST_DEPTH} levels"
