@@ -67,6 +67,8 @@ def test_chatting_through_a_pipe(reference_model: Path) -> None:
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=True,
     )
-    assert done.stderr.count("tokens/s") == 2 and done.stderr.count("of context left") == 2
+    assert done.stderr.count("tokens/s") == 2
+    assert done.stderr.count("of context left") == 2
     first, second = done.stdout[: len(done.stdout) // 2], done.stdout[len(done.stdout) // 2 :]
-    assert first == second and len(first) > 2
+    assert first == second
+    assert len(first) > 2

@@ -85,12 +85,14 @@ def test_blocks_of_8_bits_are_within_half_a_step(rows: int, columns: int, seed: 
     restored = ((quantized.astype(np.float32) - 128) * scales[:, :, None]).reshape(rows, -1)[:, :columns]
     steps = np.repeat(scales, 32, axis=1)[:, :columns]
     assert (np.abs(restored - weight) <= steps * 0.5001).all()
-    assert (np.abs(restored[:, :0]) == 0).all() and quantized.shape == (rows, -(-columns // 32), 32)
+    assert (np.abs(restored[:, :0]) == 0).all()
+    assert quantized.shape == (rows, -(-columns // 32), 32)
 
 
 def test_a_block_of_zeros_stays_zero() -> None:
     quantized, scales = quantize_blocks(np.zeros((2, 32), np.float32))
-    assert (quantized == 128).all() and (scales == 1).all()
+    assert (quantized == 128).all()
+    assert (scales == 1).all()
 
 
 def test_padding_keeps_each_half_of_a_head_in_place() -> None:
