@@ -2,7 +2,8 @@
 
 Every matrix is rounded to -127..127 with one scale per output row (symmetric, absolute maximum); vectors stay as they
 are. A tensor `x` of the checkpoint becomes `x` (int8) and `x_scale` (fp32, one per row). The folder vouches for its
-bytes as a checkpoint does. It knows nothing of activations or kernels: decoding in int8 is the exported model's business.
+bytes as a checkpoint does. It knows nothing of activations or kernels: decoding in int8 is the exported model's
+business.
 """
 
 import shutil

@@ -104,4 +104,32 @@ LIFECYCLES = [
     ),
 ]
 
-ENTRIES = [*RECORDS, *LIFECYCLES]
+_SUMMARY = (
+    (
+        280,
+        "context limits",
+        "a context window longer than the context is refused",
+        "studio.inference.sessions:ConversationSession",
+        "tests/inference/test_sessions.py::test_a_context_window_longer_than_the_context_is_refused",
+    ),
+    (
+        282,
+        "data consistency",
+        "vocabulary, its inverse and special tokens agree",
+        "studio.text.tokenizers:Tokenizer.load",
+        "tests/text/test_tokenizers.py::test_inconsistent_files_are_refused",
+    ),
+    (
+        283,
+        "file existence",
+        "what a record or a dataset refers to must be there",
+        "studio.records.entities:BenchmarkReport.of",
+        _EXISTS,
+    ),
+)
+
+ENTRIES = [
+    *RECORDS,
+    *LIFECYCLES,
+    *(Entry(f"001 {name}", line, what, built, test) for line, name, what, built, test in _SUMMARY),
+]
