@@ -1,5 +1,7 @@
 """Repositories: owners, lifecycles, unique names, and changes that keep what must not change."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,12 @@ def test_the_default_owner_is_made_once(records: Records, tmp_path: Path) -> Non
     assert admin.organization_id == organization.id == organization.organization_id
     records.users.insert(User(name="ann", organization_id=organization.id))
     assert open_records(open_home(tmp_path / "home")).default_owner() == (organization, admin)
+
+
+def test_records_load_nothing_heavy() -> None:
+    code = (
+        "import sys; import studio.records.repositories\n"
+        "print([name for name in ('torch', 'transformers', 'lightning', 'hydra', 'numpy') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.strip() == "[]"
