@@ -98,4 +98,4 @@ def test_tokens_and_masks_are_those_of_the_template(trained: dict[str, Tokenizer
             assert flags[start:end].astype(bool).tolist() == wanted
             seen += 1
     assert seen == 60
-    assert dataset.manifest["kind"] == "conversations"
+    assert dataset.metadata["kind"] == "conversations"

@@ -3,18 +3,29 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from studio.config.text import DataConfig, DataSource
-from studio.core.errors import ConflictError, DataError, DiskSpaceError, IntegrityError, Interrupted, NotFoundError
+from studio.config.text import CleaningConfig, DataConfig, DataSource
+from studio.core.errors import (
+    ConflictError,
+    DataError,
+    DiskSpaceError,
+    IncompatibleError,
+    IntegrityError,
+    Interrupted,
+    NotFoundError,
+)
 from studio.core.fsio import file_lock
 from studio.core.stopping import StopFlag
 from studio.text import shards as module
+from studio.text.cleaning import steps as cleaning_steps
 from studio.text.documents import Document
-from studio.text.shards import Splitter, TokenDataset, build_token_dataset
+from studio.text.shards import TokenDataset, build_token_dataset
+from studio.text.splits import Splitter
 from studio.text.tokenizers import Tokenizer
 from tests.text.sample import paragraphs
 from tests.text.shard_builder import DATA, SOURCES, build, documents
@@ -59,7 +70,14 @@ def test_manifest_says_what_it_is_made_of(built: TokenDataset, unigram: Tokenize
     assert manifest["total_tokens"] == built.total_tokens == sum(shard.tokens for shard in built.shards)
     assert manifest["tokenizer"] == {"sha256": unigram.sha256, "vocab_size": unigram.vocab_size,
                                      "bos_id": 0, "eos_id": 1, "pad_id": 2}  # fmt: skip
-    assert manifest["sources"] == [SOURCES[0].model_dump(mode="json")]
+    assert built.metadata == {
+        "name": "tokens",
+        "version": "1.0.0",
+        "kind": "text",
+        "documents": 300,
+        "bytes": sum(len(document.text.encode()) for document in documents()),
+    }
+    assert built.sources == manifest["sources"] == [SOURCES[0].model_dump(mode="json")]
     assert (built.bos_id, built.pad_id, built.tokenizer_sha256) == (0, 2, unigram.sha256)
     assert built.dtype == np.dtype("<u2")
     assert built.mask("train") is None
@@ -211,6 +229,13 @@ def test_a_source_is_required(unigram: Tokenizer, tmp_path: Path) -> None:
         TokenDataset.open(tmp_path)
 
 
+def test_another_format_is_not_read(unigram: Tokenizer, tmp_path: Path) -> None:
+    metadata = build(unigram, tmp_path).metadata
+    edit_manifest(tmp_path, metadata={**metadata, "version": "2.0.0"})
+    with pytest.raises(IncompatibleError, match=r"format 2\.0\.0, this program reads 1\.0\.0"):
+        TokenDataset.open(tmp_path)
+
+
 def test_every_shard_file_must_exist_whole(unigram: Tokenizer, tmp_path: Path) -> None:
     dataset = build(unigram, tmp_path)
     for kind, file in dataset.shards[1].files.items():
@@ -232,7 +257,9 @@ def test_every_shard_file_must_exist_whole(unigram: Tokenizer, tmp_path: Path) -
     TokenDataset.open(tmp_path, verify=True)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"sources": [1], "shards": [{}]}'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"sources": [1], "shards": [{}], "metadata": {"version": "1.0.0"}}']
+)
 def test_a_strange_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(IntegrityError, match="not a token dataset's manifest"):
@@ -283,7 +310,7 @@ def test_weights_give_each_source_its_share(unigram: Tokenizer, tmp_path: Path) 
     bounds = built[0].boundaries("train")
     seen: Counter[str] = Counter()
     times: Counter[str] = Counter()
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         text = unigram.decode(first[start:end].tolist())
         seen[number[text]] += int(end - start)
         times[text] += 1
@@ -292,6 +319,15 @@ def test_weights_give_each_source_its_share(unigram: Tokenizer, tmp_path: Path) 
     trained = {row["id"] for row in built[0].documents("train")}
     assert set(times) == {row.text for row in rows if row.id in trained}
     assert len(built[0].tokens("validation")) == sum(s.tokens for s in built[0].of("validation"))
+
+
+def test_steps_before_are_kept(unigram: Tokenizer, tmp_path: Path) -> None:
+    steps = cleaning_steps(CleaningConfig())
+    dataset = build_token_dataset(
+        documents(20), unigram, tmp_path, DATA, sources=SOURCES, preprocessing_steps=steps, name="mine"
+    )
+    assert dataset.preprocessing_steps == steps
+    assert dataset.metadata["name"] == "mine"
 
 
 def test_equal_weights_leave_every_document_once(unigram: Tokenizer, tmp_path: Path) -> None:

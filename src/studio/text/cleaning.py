@@ -28,8 +28,8 @@ _LICENCE_HEAD = re.compile(r"\A\s*The Project Gutenberg eBook of[^\n]*\n", re.IG
 _LICENCE_WORDS = re.compile(r"www\.gutenberg\.org|Project Gutenberg(?:™|-tm)? License", re.IGNORECASE)
 _HEAD_PARAGRAPHS = 20
 _OF_HEAD = re.compile(
-    r"gutenberg|\A\s*(?:This ebook is for|(?:Title|Author|Translator|Editor|Illustrator|Release date|Posting date|Language|"
-    r"Credits|Produced by|Most recently updated|Original publication|Other information)\b)",
+    r"gutenberg|\A\s*(?:This ebook is for|(?:Title|Author|Translator|Editor|Illustrator|Release date|Posting date|"
+    r"Language|Credits|Produced by|Most recently updated|Original publication|Other information)\b)",
     re.IGNORECASE,
 )
 

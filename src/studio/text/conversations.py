@@ -20,8 +20,9 @@ from studio.core.stopping import StopFlag
 from studio.text import languages
 from studio.text.encodings import detect_encoding, read_pieces
 from studio.text.json_elements import NotAList, iter_elements
-from studio.text.shards import Source, TokenDataset, build_rows
+from studio.text.shards import Recipe, Source, build_rows
 from studio.text.templates import check_messages, render_training
+from studio.text.token_dataset import TokenDataset
 from studio.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -72,14 +73,20 @@ def build_conversation_dataset(
     sources: Sequence[Source],
     source_of: Callable[[Conversation], int] = lambda conversation: 0,
     preprocessing_steps: Sequence[Mapping[str, Any]] = (),
+    name: str = "conversations",
     emit: Emit = silent,
     stop: StopFlag | None = None,
 ) -> TokenDataset:
     """`shards.build_token_dataset` for conversations: rendered by the chat template, with masks."""
-    return build_rows(
-        conversations, tokenizer, out_dir, data, sources=sources, source_of=source_of, steps=preprocessing_steps,
-        emit=emit, stop=stop, encode=_encode, kind="conversations",
-    )  # fmt: skip
+    recipe = Recipe(
+        kind="conversations",
+        encode=_encode,
+        sources=sources,
+        source_of=source_of,
+        steps=preprocessing_steps,
+        name=name,
+    )
+    return build_rows(conversations, tokenizer, out_dir, data, recipe, emit=emit, stop=stop)
 
 
 def _encode(tokenizer: Tokenizer, rows: Sequence[Conversation]) -> Iterator[tuple[list[int], list[bool]]]:

@@ -20,8 +20,8 @@ from studio.core.errors import DataError, NotFoundError, UsageError
 from studio.text import languages
 from studio.text.encodings import detect_encoding, looks_binary, read_pieces
 from studio.text.json_elements import MOST_CHARS, NotAList, iter_elements
+from studio.text.passages import PASSAGE_CHARS, split_text, title_of
 from studio.text.reports import CorpusReport, FileReport, Problem
-from studio.text.splitting import PASSAGE_CHARS, split_text, title_of
 
 __all__ = ["FORMATS", "CorpusReport", "Document", "FileReport", "Problem", "corpus_files", "read_documents"]
 
@@ -91,7 +91,7 @@ def read_documents(
     """The documents of a file or of every file below a folder, in the order of their paths.
 
     `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. Plain
-    text is cut into passages of `passage_chars` (see `splitting`; None: a file is one document, and is then held in
+    text is cut into passages of `passage_chars` (see `passages`; None: a file is one document, and is then held in
     memory whole). NotFoundError when there is no `path`, DataError when a folder holds no file that can be read as
     text, and in `strict` mode for the first problem.
     """

@@ -12,16 +12,14 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from studio.core.fsio import atomic_write_json, crc32_file, sync_directory
-
-Split = Literal["train", "validation"]
-SPLITS: tuple[Split, ...] = ("train", "validation")
+from studio.text.splits import SPLITS, Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
-"""Token datasets (spec 001, *TrainingDataset*): documents as token ids in memory-mapped shards with a manifest.
+"""Building token datasets (spec 001, *TrainingDataset*): documents as token ids in shards, in parallel and resumable.
 
 Design choices:
-- Documents are gathered into parts of bounded size; a part is keyed by the hash of its documents and of the
-  tokenizer. Parts are written in parallel, each whole or not at all, so that a killed build goes on with the parts
-  that are missing, and an edited document costs one part.
-- A document belongs to training or validation by the hash of its id and the seed, wherever it stands.
-- `manifest.json` comes last; `TokenDataset.open` checks it against the files.
-It knows no models; how rows are cut from the tokens is `training.packing`'s business.
+- Documents are gathered into parts of bounded size; a part is keyed by the hash of its documents and of the tokenizer.
+  Parts are written in parallel, each whole or not at all, so that a killed build goes on with the parts that are
+  missing, and an edited document costs one part.
+- `manifest.json` comes last: without it there is no dataset.
+Reading is `token_dataset`'s business, which this module offers under its own name too.
 """
 
 import hashlib
@@ -14,27 +13,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from studio.core.errors import DataError, DiskSpaceError, IntegrityError, Interrupted, NotFoundError
+from studio.core.errors import DataError, DiskSpaceError, Interrupted
 from studio.core.events import Emit, silent
-from studio.core.fsio import atomic_write_json, file_lock, free_bytes, iter_jsonl, read_json, sha256_json
+from studio.core.fsio import atomic_write_json, file_lock, free_bytes, sha256_json
 from studio.core.stopping import StopFlag
 from studio.text.documents import Document
-from studio.text.shard_files import SPLITS, Encoded, Shard, Split, fault_of, finished_part, part_file, write_part
-from studio.text.token_streams import Int, TokenStream, mixture
+from studio.text.shard_files import Encoded, Shard, finished_part, part_file, write_part
+from studio.text.splits import Splitter
+from studio.text.token_dataset import FORMAT_VERSION, MANIFEST, TokenDataset
 from studio.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from studio.config.text import DataConfig
 
-FORMAT_VERSION = "1.0.0"
-MANIFEST = "manifest.json"
+__all__ = ["Recipe", "Source", "TokenDataset", "build_rows", "build_token_dataset"]
+
 _BYTES_PER_TOKEN = 4
 _BATCH_CHARS = 1 << 20
 
@@ -55,34 +53,16 @@ class Source(Protocol):
 Encode = Callable[[Tokenizer, Sequence[Any]], Iterator[tuple[list[int], "list[bool] | None"]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Splitter:
-    """Training or validation, by the hash of a document's id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What rows are and how they become tokens."""
 
-    seed: int
-    threshold: float
-    """Documents whose hash, as a number in [0, 1), is below it are for validation."""
-
-    @classmethod
-    def over(cls, ids: Iterable[str], fraction: float, seed: int) -> "Splitter":
-        """About `fraction` of the documents for validation: at least one if there are two, and never all of them."""
-        splitter = cls(seed, fraction)
-        least, most, count = 1.0, 0.0, 0
-        for document_id in ids:
-            place = splitter.place(document_id)
-            least, most, count = min(least, place), max(most, place), count + 1
-        if fraction <= 0 or count < 2:
-            return cls(seed, 0.0)
-        return cls(seed, min(max(fraction, float(np.nextafter(least, 1.0))), most))
-
-    def place(self, document_id: str) -> float:
-        """The hash as a number in [0, 1)."""
-        digest = hashlib.sha256(f"{self.seed}\0{document_id}".encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:6], "big") / 2**48
-
-    def split(self, document_id: str) -> Split:
-        """Where the document belongs."""
-        return "validation" if self.place(document_id) < self.threshold else "train"
+    kind: str
+    encode: Encode
+    sources: Sequence[Source]
+    source_of: Callable[[Any], int]
+    steps: Sequence[Mapping[str, Any]]
+    name: str
 
 
 @dataclass(slots=True)
@@ -141,9 +121,10 @@ def build_token_dataset(
     sources: Sequence[Source],
     source_of: Callable[[Document], int] = lambda document: 0,
     preprocessing_steps: Sequence[Mapping[str, Any]] = (),
+    name: str = "tokens",
     emit: Emit = silent,
     stop: StopFlag | None = None,
-) -> "TokenDataset":
+) -> TokenDataset:
     """Tokenize documents (each as BOS, tokens, EOS) into `out_dir`; the finished dataset.
 
     `documents` is gone through twice. `sources[source_of(document)]` says where each comes from and how much it
@@ -151,53 +132,81 @@ def build_token_dataset(
     the same to the byte. Emits `shards` {part, tokens, written} per part. DataError without documents,
     DiskSpaceError, Interrupted.
     """
-    return build_rows(
-        documents, tokenizer, out_dir, data, sources=sources, source_of=source_of,
-        steps=preprocessing_steps, emit=emit, stop=stop, encode=_encode_documents, kind="text",
-    )  # fmt: skip
+    recipe = Recipe(
+        kind="text",
+        encode=_encode_documents,
+        sources=sources,
+        source_of=source_of,
+        steps=preprocessing_steps,
+        name=name,
+    )
+    return build_rows(documents, tokenizer, out_dir, data, recipe, emit=emit, stop=stop)
 
 
 def build_rows(
-    rows: Any, tokenizer: Tokenizer, out_dir: Path, data: "DataConfig", *, sources: Sequence[Source],
-    source_of: Callable[[Any], int], steps: Sequence[Mapping[str, Any]], emit: Emit, stop: StopFlag | None,
-    encode: Encode, kind: str,
-) -> "TokenDataset":  # fmt: skip
-    """What text and conversations share: any rows with id, text, source and language, and how they become ids and
-    masks.
-    """
+    rows: Callable[[], Iterable[Any]] | Sequence[Any],
+    tokenizer: Tokenizer,
+    out_dir: Path,
+    data: "DataConfig",
+    recipe: Recipe,
+    *,
+    emit: Emit,
+    stop: StopFlag | None,
+) -> TokenDataset:
+    """What text and conversations share: any rows with id, text, source and language."""
     again: Callable[[], Iterable[Any]] = rows if callable(rows) else lambda: rows
-    splitter, text_bytes = _first_look(again(), data.validation_fraction, data.seed)
-    _check_room(out_dir, text_bytes, tokenizer.vocab_size)
+    look = _first_look(again(), data.validation_fraction, data.seed)
+    _check_room(out_dir, look.bytes, tokenizer.vocab_size)
     out_dir.mkdir(parents=True, exist_ok=True)
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    work = _Work(tokenizer, out_dir, splitter, dtype, encode, f"{FORMAT_VERSION} {kind} {dtype}")
+    work = _Work(tokenizer, out_dir, look.splitter, dtype, recipe.encode, f"{FORMAT_VERSION} {recipe.kind} {dtype}")
     with file_lock(out_dir / ".lock", timeout_s=0):
-        parts = _parts(again(), source_of, data.shard_tokens * _BYTES_PER_TOKEN)
+        parts = _parts(again(), recipe.source_of, data.shard_tokens * _BYTES_PER_TOKEN)
         shards = _run_all(work, parts, data.workers or os.cpu_count() or 1, emit, stop)
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "kind": kind,
-            "tokenizer": {"sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size,
-                          "bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id},
-            "dtype": dtype,
-            "seed": data.seed,
-            "validation_fraction": data.validation_fraction,
-            "validation_threshold": splitter.threshold,
-            "sources": [source.model_dump(mode="json") for source in sources],
-            "preprocessing_steps": [dict(step) for step in steps],
-            "total_tokens": sum(shard.tokens for shard in shards),
-            "shards": [asdict(shard) for shard in shards],
-        }  # fmt: skip
         _sweep(out_dir, shards)
-        atomic_write_json(out_dir / MANIFEST, manifest)
+        atomic_write_json(out_dir / MANIFEST, _manifest(recipe, work, data, look, shards))
     dataset = TokenDataset.open(out_dir)
     emit("token_dataset", path=str(out_dir), total_tokens=dataset.total_tokens, shards=len(shards))
     return dataset
 
 
-def _first_look(rows: Iterable[Any], fraction: float, seed: int) -> tuple[Splitter, int]:
-    total = 0
-    count = 0
+@dataclass(frozen=True, slots=True)
+class _Look:
+    splitter: Splitter
+    documents: int
+    bytes: int
+
+
+def _manifest(recipe: Recipe, work: _Work, data: "DataConfig", look: _Look, shards: list[Shard]) -> dict[str, Any]:
+    tokenizer = work.tokenizer
+    return {
+        "metadata": {
+            "name": recipe.name,
+            "version": FORMAT_VERSION,
+            "kind": recipe.kind,
+            "documents": look.documents,
+            "bytes": look.bytes,
+        },
+        "sources": [source.model_dump(mode="json") for source in recipe.sources],
+        "preprocessing_steps": [dict(step) for step in recipe.steps],
+        "tokenizer": {
+            "sha256": tokenizer.sha256,
+            "vocab_size": tokenizer.vocab_size,
+            "bos_id": tokenizer.bos_id,
+            "eos_id": tokenizer.eos_id,
+            "pad_id": tokenizer.pad_id,
+        },
+        "dtype": work.dtype,
+        "seed": data.seed,
+        "validation_fraction": data.validation_fraction,
+        "validation_threshold": look.splitter.threshold,
+        "total_tokens": sum(shard.tokens for shard in shards),
+        "shards": [asdict(shard) for shard in shards],
+    }
+
+
+def _first_look(rows: Iterable[Any], fraction: float, seed: int) -> _Look:
+    total, count = 0, 0
 
     def ids() -> Iterator[str]:
         nonlocal total, count
@@ -209,7 +218,7 @@ def _first_look(rows: Iterable[Any], fraction: float, seed: int) -> tuple[Splitt
     splitter = Splitter.over(ids(), fraction, seed)
     if not count:
         raise DataError("there are no documents to tokenize", remedy="Check what reading and cleaning left of them.")
-    return splitter, total
+    return _Look(splitter, count, total)
 
 
 def _check_room(folder: Path, text_bytes: int, vocab_size: int) -> None:
@@ -317,147 +326,3 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class TokenDataset:
-    """A finished token dataset. Opening checks the rules of 001 and every file's size, `verify` also its CRC32."""
-
-    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.shards = [Shard.from_json(row) for row in manifest["shards"]]
-
-    @classmethod
-    def open(cls, path: Path, *, verify: bool = False) -> "TokenDataset":
-        """NotFoundError without a manifest; IntegrityError naming the file that is missing, harmed or inconsistent."""
-        where = path / MANIFEST
-        if not where.is_file():
-            raise NotFoundError("no token dataset", where=str(path), remedy="Build it, or finish the build.")
-        try:
-            dataset = cls(path, read_json(where))
-            dataset._check(verify)
-        except (DataError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"not a token dataset's manifest: {error}", where=str(where)) from error
-        return dataset
-
-    def _check(self, verify: bool) -> None:
-        where = str(self.path / MANIFEST)
-        if not self.manifest["sources"]:
-            raise IntegrityError("a token dataset needs at least one source", where=where)
-        total = sum(shard.tokens for shard in self.shards)
-        if self.total_tokens != total:
-            raise IntegrityError(f"total_tokens is {self.total_tokens}, its shards hold {total}", where=where)
-        for shard in self.shards:
-            for file in shard.files.values():
-                fault = fault_of(self.path, file, checksum=verify)
-                if fault:
-                    raise IntegrityError(fault, where=str(self.path / file.name), remedy="Build the dataset again.")
-            if shard.files["bin"].bytes != shard.tokens * self.dtype.itemsize:
-                raise IntegrityError(f"{shard.name} does not hold {shard.tokens} tokens", where=where)
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of both splits, each document once."""
-        return int(self.manifest["total_tokens"])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the token files: little-endian uint16 or uint32."""
-        dtype: np.dtype[Any] = np.dtype(str(self.manifest["dtype"])).newbyteorder("<")
-        return dtype
-
-    @property
-    def bos_id(self) -> int:
-        """What every document starts with."""
-        return int(self.manifest["tokenizer"]["bos_id"])
-
-    @property
-    def pad_id(self) -> int:
-        """What rows may be filled up with."""
-        return int(self.manifest["tokenizer"]["pad_id"])
-
-    @property
-    def tokenizer_sha256(self) -> str:
-        """Which tokenizer made it."""
-        return str(self.manifest["tokenizer"]["sha256"])
-
-    @property
-    def weights(self) -> list[float]:
-        """One per source."""
-        return [float(source["weight"]) for source in self.manifest["sources"]]
-
-    @cached_property
-    def sha256(self) -> str:
-        """Identity: hash over what is in the dataset, not over where it lies."""
-        return sha256_json(self.manifest)
-
-    def tokens(self, split: str) -> NDArray[np.integer]:
-        """The token ids of a split as one array-like: length, slices, `np.asarray`; nothing is loaded before.
-
-        Training tokens of sources with different weights are mixed (see `token_streams.mixture`): an epoch of them
-        holds some documents several times. Otherwise, and for validation, every document comes once, in order.
-        """
-        return cast(NDArray[np.integer], self._stream(split, "bin", self.dtype))
-
-    def mask(self, split: str) -> NDArray[np.integer] | None:
-        """uint8 for each of `tokens(split)`, 1 where it is trained; None when everything is (plain text)."""
-        if any("mask" not in shard.files for shard in self.of(split)):
-            return None
-        return cast(NDArray[np.integer], self._stream(split, "mask", np.dtype(np.uint8)))
-
-    def of(self, split: str) -> list[Shard]:
-        """The shards of a split."""
-        return [shard for shard in self.shards if shard.split == split]
-
-    def text_bytes(self, split: str) -> int:
-        """UTF-8 bytes of the documents of a split, each once."""
-        return sum(shard.bytes for shard in self.of(split))
-
-    def _stream(self, split: str, kind: str, dtype: np.dtype[Any]) -> TokenStream | NDArray[np.integer]:
-        shards = self.of(split)
-        arrays: list[NDArray[np.integer]] = [self._map(shard, kind, dtype) for shard in shards]
-        order = self._order(split)
-        if order is None:
-            if len(arrays) == 1:
-                return arrays[0]
-            sizes = np.array([shard.tokens for shard in shards], dtype=np.int64)
-            return TokenStream(arrays, np.arange(len(shards)), np.zeros(len(shards), dtype=np.int64), sizes)
-        which, starts, sizes = self._places(split)
-        return TokenStream(arrays, which[order], starts[order], sizes[order])
-
-    def _map(self, shard: Shard, kind: str, dtype: np.dtype[Any]) -> NDArray[np.integer]:
-        if not shard.files[kind].bytes:
-            return np.empty(0, dtype=dtype)
-        return np.memmap(self.path / shard.files[kind].name, dtype=dtype, mode="r")
-
-    def _order(self, split: str) -> Int | None:
-        """Documents in the order of the mixed stream; None when there is nothing to mix."""
-        if split != "train" or len(set(self.weights)) < 2:
-            return None
-        which, _, sizes = self._places(split)
-        sources = np.array([shard.source for shard in self.of(split)], dtype=np.int64)[which]
-        return mixture(sources, sizes, self.weights, seed=int(self.manifest["seed"]))
-
-    def _places(self, split: str) -> tuple[Int, Int, Int]:
-        """Of every document: its shard's number, its start there, its tokens."""
-        shards = self.of(split)
-        offsets = [np.asarray(self._map(shard, "idx", np.dtype("<i8")), dtype=np.int64) for shard in shards]
-        which = np.repeat(np.arange(len(shards)), [len(offset) - 1 for offset in offsets])
-        starts = np.concatenate([offset[:-1] for offset in offsets]) if offsets else np.empty(0, dtype=np.int64)
-        sizes = np.concatenate([np.diff(offset) for offset in offsets]) if offsets else np.empty(0, dtype=np.int64)
-        return which.astype(np.int64), starts, sizes
-
-    def boundaries(self, split: str) -> Int:
-        """Where each document of `tokens(split)` starts, and at last the end: int64, (documents + 1,)."""
-        sizes = self._places(split)[2]
-        order = self._order(split)
-        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes if order is None else sizes[order])])
-
-    def documents(self, split: str) -> Iterator[dict[str, Any]]:
-        """`{id, source, language, tokens, bytes}` of each document of a split, once, in the order of the shards."""
-        for shard in self.of(split):
-            for _, row in iter_jsonl(self.path / shard.files["docs"].name):
-                yield row
-
-
-__all__ = ["SPLITS", "Shard", "Splitter", "TokenDataset", "build_rows", "build_token_dataset"]

@@ -24,8 +24,9 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 
 from studio.core.errors import DataError, IntegrityError, NotFoundError, UsageError
-from studio.core.fsio import atomic_write_json, atomic_write_text, read_json, sha256_bytes
+from studio.core.fsio import atomic_write_json, atomic_write_text, sha256_bytes
 from studio.core.states import TransitionTable
+from studio.text.tokenizer_files import check_document, merge_pair, read_config, read_document, special_tokens_map
 from studio.text.vocabularies import BYTE_TOKENS, ESCAPE, SPACE, SPECIAL_TOKENS, SPECIALS, train_backend
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Tokenizer:
     def merges(self) -> list[tuple[str, str]]:
         """BPE merge rules in order of rank; empty for the other types."""
         model = json.loads(self._json)["model"] if self._json else {}
-        return [_merge_pair(rule) for rule in model.get("merges", [])]
+        return [merge_pair(rule) for rule in model.get("merges", [])]
 
     @property
     def vocab_size(self) -> int:
@@ -223,7 +224,7 @@ class Tokenizer:
         directory.mkdir(parents=True, exist_ok=True)
         atomic_write_text(directory / "tokenizer.json", self._json)
         atomic_write_json(directory / "tokenizer_config.json", self._config())
-        atomic_write_json(directory / "special_tokens_map.json", _special_tokens_map())
+        atomic_write_json(directory / "special_tokens_map.json", special_tokens_map())
 
     def _config(self) -> dict[str, Any]:
         from studio.text.templates import CHAT_TEMPLATE  # templates import this module
@@ -238,7 +239,7 @@ class Tokenizer:
             "tokenizer_type": self.model_type,
             "byte_fallback": self.byte_fallback,
             "requested_vocab_size": self.requested_vocab_size,
-            **_special_tokens_map(),
+            **special_tokens_map(),
         }
 
     @classmethod
@@ -248,9 +249,9 @@ class Tokenizer:
         if not path.is_file():
             raise NotFoundError("no tokenizer.json", where=str(directory), remedy="Train a tokenizer first.")
         tokenizer = cls()
-        config = _read_config(directory / "tokenizer_config.json")
-        text = _read_text(path)
-        _check_document(path, text)
+        config = read_config(directory / "tokenizer_config.json")
+        text = read_document(path)
+        check_document(path, text)
         tokenizer.model_type = config["tokenizer_type"]
         tokenizer.byte_fallback = config["byte_fallback"]
         tokenizer.requested_vocab_size = config.get("requested_vocab_size", 0)
@@ -333,11 +334,6 @@ def _byte_of_character() -> Mapping[str, int]:
     return _BYTE_OF_CHARACTER
 
 
-def _special_tokens_map() -> dict[str, Any]:
-    named = {f"{name}_token": SPECIALS[name] for name in ("bos", "eos", "pad", "unk")}
-    return {**named, "additional_special_tokens": [SPECIALS[n] for n in ("system", "user", "assistant", "end")]}
-
-
 def _checked(texts: Iterable[str]) -> Iterator[str]:
     seen = 0
     for text in texts:
@@ -376,51 +372,6 @@ def _surrogate(text: str, what: str = "the text") -> DataError:
         f"{what} holds a lone surrogate at character {place}, which is no Unicode text",
         remedy="Decode the text with its right encoding, or remove that character.",
     )
-
-
-def _merge_pair(rule: Any) -> tuple[str, str]:
-    left, right = rule.split(" ") if isinstance(rule, str) else rule
-    return left, right
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise IntegrityError("not UTF-8 text", where=str(path)) from error
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = read_json(path)
-    except DataError as error:
-        raise IntegrityError(error.what, where=str(path)) from error
-    known = isinstance(config, dict) and config.get("tokenizer_type") in ("bpe", "unigram", "char", "word")
-    if not known or not isinstance(config.get("byte_fallback"), bool):
-        raise IntegrityError("tokenizer_type or byte_fallback is missing or unknown", where=str(path))
-    return dict(config)
-
-
-def _check_document(path: Path, text: str) -> None:
-    """Spec 001: vocabulary and its inverse agree, the special tokens have their ids, merges build known tokens."""
-    try:
-        model = json.loads(text)["model"]
-        entries = model["vocab"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise IntegrityError(f"not a tokenizer: {error}", where=str(path)) from error
-    pairs = [(token, i) for i, (token, _) in enumerate(entries)] if isinstance(entries, list) else list(entries.items())
-    vocab = dict(pairs)
-    if len(vocab) != len(pairs):
-        raise IntegrityError("the vocabulary names a token twice", where=str(path))
-    if sorted(vocab.values()) != list(range(len(vocab))):
-        raise IntegrityError("the ids of the vocabulary are not 0, 1, 2 …, each once", where=str(path))
-    for index, token in enumerate(SPECIAL_TOKENS):
-        if vocab.get(token) != index:
-            raise IntegrityError(f"special token {token} must have id {index}, has {vocab.get(token)}", where=str(path))
-    for rule in model.get("merges", []):
-        left, right = _merge_pair(rule)
-        if not {left, right, left + right} <= vocab.keys():
-            raise IntegrityError(f"merge {left!r} + {right!r} is not in the vocabulary", where=str(path))
 
 
 def _check_consistent(tokenizer: Tokenizer, path: Path) -> None:

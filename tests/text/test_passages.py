@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio.text.splitting import split_text, title_of
+from studio.text.passages import split_text, title_of
 from tests.text.sample import paragraphs
 
 BOOK = "\n\n".join(paragraphs(400))
