@@ -87,7 +87,7 @@ def test_resuming_from_a_damaged_last_goes_back_to_the_one_before(world: World, 
     world.run(
         out, resume=True, config=world.config(max_steps=10), emit=lambda kind, **fields: events.append((kind, fields))
     )
-    assert ("resumed", {"path": str(before)}) in events
+    assert ("resumed", {"path": str(before), "same_data": True}) in events
     checkpoints.verify_checkpoint(last)  # written again
 
 

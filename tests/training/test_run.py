@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from studio.core.errors import ConflictError, IncompatibleError, Interrupted, UsageError
+from studio.core.errors import ConfigError, ConflictError, IncompatibleError, Interrupted, UsageError
 from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
 from studio.nn.checkpoint_files import read_tensors
+from studio.nn.compiling import MaybeCompiled
+from studio.training import run
 from studio.training.metrics import TrainingMetrics
 from studio.training.resume import TrainingCheckpoint
 from studio.training.run import run_training
@@ -321,3 +325,44 @@ def test_wandb_gets_the_figures_offline(world: World, tmp_path: Path, monkeypatc
     assert calls[1][0] == 3
     assert None not in calls[1][1].values()
     assert calls[-1] == "finished"
+
+
+def test_a_first_step_that_takes_very_long_is_given_up(world: World, tmp_path: Path) -> None:
+    stop = StopFlag()
+
+    config = world.config(max_steps=4)
+    last = world.run(tmp_path, config=world.config(max_steps=2)).last
+    threading.Timer(1.0, stop.set, ("SIGTERM",)).start()
+
+    def endless(rows: int) -> None:
+        time.sleep(30)
+
+    began = time.monotonic()
+    outcome = world.run(tmp_path, config=config, resume=True, stop=stop, before_batch=endless)
+    assert time.monotonic() - began < 10
+    assert outcome.interrupted
+    assert outcome.last == last
+
+
+def test_a_window_longer_than_the_models_is_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="33 tokens are more than the model's sequence_len 32"):
+        world.run(tmp_path, config=world.config(sequence_len=33))
+
+
+def test_a_compiler_that_fails_leaves_an_eager_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BackendCompilerFailed(RuntimeError):
+        __module__ = "torch._dynamo.exc"
+
+    def broken(*args: Any) -> Any:
+        raise BackendCompilerFailed("g++: fatal error")
+
+    def maybe_compile(fn: Any, mode: str, *, cache_dir: Path | None) -> MaybeCompiled[Any]:
+        return MaybeCompiled(fn, False, "off") if mode == "off" else MaybeCompiled(broken, True, "compiled")
+
+    monkeypatch.setattr(run, "maybe_compile", maybe_compile)
+    monkeypatch.setattr("studio.training.machine.COMPILE_FROM_FLOP", 0.0)
+    listener = Listener()
+    assert world.run(tmp_path, config=world.config(max_steps=2, compile="auto"), emit=listener).steps == 2
+    assert listener.of("compile_failed") == [{"reason": "g++: fatal error"}]

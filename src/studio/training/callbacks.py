@@ -6,6 +6,7 @@ each part does it leaves to the parts.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from studio.training.evaluation import ensure_finite, evaluate
 from studio.training.journal import Journal
 from studio.training.metrics import EpochMetrics, Tally, TrainingMetrics, bits_per_byte
 from studio.training.modules import LanguageModule
+from studio.training.patience import abandon_when_stopped
 from studio.training.progress import Best, Progress
 from studio.training.randomness import random_states, restore_random_states, torch_states
 from studio.training.stopwatch import StopWatch
@@ -55,6 +57,9 @@ class StepBoundary(Callback):
         self.last: Path | None = None
         self._restored_rng: dict[str, Any] | None = None
         self._boundary_rng: dict[str, Any] = {}
+        self.first_step = ExitStack()
+        """Closed when the first step of this process is done, or the run has ended before."""
+        self._begun = False
         self._saved_step = -1
         self._watch = StopWatch()
 
@@ -92,10 +97,17 @@ class StepBoundary(Callback):
         self._keep_rng(trainer)
         self._watch.restart()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The first step compiles: it may be given up."""
+        if not self._begun:
+            self._begun = True
+            self.first_step.enter_context(abandon_when_stopped(self._stop))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """After each micro batch; the last one of an optimizer step ends at a boundary."""
+        self.first_step.close()
         module = _language_module(pl_module)
         unfinished = (batch_idx + 1) % trainer.accumulate_grad_batches
         if unfinished == 0:

@@ -27,6 +27,8 @@ PREFIX = "gpt."
 RNG_KEY = "rng"
 """Where the callback leaves the states of the random generators in Lightning's dictionary."""
 DATA_KEY = "TokenDataModule"
+SCALER_KEY = "MixedPrecision"
+"""Lightning's name for the loss scale of float16 training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class DirectoryCheckpointIO(CheckpointIO):
         assert isinstance(storage_options, SaveRequest)
         state = TrainingState(
             optimizer=checkpoint["optimizer_states"],
-            scheduler=checkpoint["lr_schedulers"],
+            scheduler={"lr_schedulers": checkpoint["lr_schedulers"], "loss_scale": checkpoint.get(SCALER_KEY)},
             loops={
                 "loops": checkpoint["loops"],
                 "epoch": checkpoint["epoch"],
@@ -86,14 +88,15 @@ class DirectoryCheckpointIO(CheckpointIO):
         verify_checkpoint(folder)
         state = read_training_state(folder)
         step = int(state.loops["global_step"])
-        return {
+        scaler = state.scheduler["loss_scale"]
+        return ({} if scaler is None else {SCALER_KEY: scaler}) | {
             "epoch": state.loops["epoch"],
             "global_step": step,
             "pytorch-lightning_version": state.loops["lightning"],
             "state_dict": {PREFIX + name: tensor for name, tensor in read_tensors(folder / WEIGHTS).items()},
             "loops": at_step_boundary(state.loops["loops"], step, self.accumulate),
             "optimizer_states": state.optimizer,
-            "lr_schedulers": state.scheduler,
+            "lr_schedulers": state.scheduler["lr_schedulers"],
             "callbacks": state.callbacks,
             RNG_KEY: state.rng,
             DATA_KEY: state.data,

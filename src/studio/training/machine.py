@@ -45,7 +45,7 @@ def choose_machine(
     return Machine(
         accelerator=accelerator,
         precision=_precision(train, accelerator),
-        threads=train.threads or int(before.get("threads", os.cpu_count() or 1)),
+        threads=train.threads or int(before.get("threads", len(os.sched_getaffinity(0)))),
         compile=bool(before["compile"]) if same and train.compile == "auto" else _compile(train, model, total_steps),
     )
 

@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from lightning.pytorch import Trainer
 
 from studio.config.model import ModelConfig
 from studio.config.training import TrainConfig
-from studio.core.errors import IncompatibleError, Interrupted, StudioError
+from studio.core.errors import ConfigError, IncompatibleError, Interrupted, StudioError
 from studio.core.events import Emit
 from studio.core.fsio import sha256_file
 from studio.core.ids import new_id
@@ -36,6 +36,7 @@ from studio.training.machine import choose_machine
 from studio.training.memory import explain, is_out_of_memory
 from studio.training.metrics import TrainingMetrics
 from studio.training.modules import BeforeBatch, LanguageModule
+from studio.training.patience import Abandoned
 from studio.training.randomness import seed_all
 from studio.training.resume import Start, starting_point
 from studio.training.samples import GreedySampler
@@ -99,6 +100,16 @@ def run_training(job: TrainingJob, *, emit: Emit, stop: StopFlag) -> TrainingOut
     start = starting_point(
         job.out_dir / CHECKPOINTS, job.train, job.model, job.tokenizer_dir, init_from=job.init_from, resume=job.resume
     )
+    try:
+        return _run(job, start, emit, stop)
+    except RuntimeError as error:
+        if job.train.compile != "auto" or not _failed_to_compile(error):
+            raise
+        emit("compile_failed", reason=str(error).splitlines()[0])
+        return _run(replace(job, train=job.train.model_copy(update={"compile": "off"})), start, emit, stop)
+
+
+def _run(job: TrainingJob, start: Start, emit: Emit, stop: StopFlag) -> TrainingOutcome:
     with _Assembly(job, start, emit, stop) as run:
         run.fit()
         return run.outcome()
@@ -111,6 +122,10 @@ class _Assembly:
         self.job, self.start, self.emit, self.stop = job, start, emit, stop
         train, length = job.train, job.train.sequence_len or job.model.sequence_len
         tokenizer = Tokenizer.load(job.tokenizer_dir)
+        if length > job.model.sequence_len:
+            raise ConfigError(
+                f"{length} tokens are more than the model's sequence_len {job.model.sequence_len}", key="sequence_len"
+            )
         shape = BatchShape(train.per_device_batch_size, train.gradient_accumulation_steps, length)
         self.data = TokenDataModule(job.data_dir, train, shape, tokenizer.byte_lengths, seed=train.seed)
         if self.data.dataset.tokenizer_sha256 != tokenizer.sha256:
@@ -141,6 +156,8 @@ class _Assembly:
         if job.init_from is not None and self.start.resume_from is None:
             checkpoints.load_weights(gpt, job.init_from)
         mode = job.train.compile if self.machine.compile else "off"
+        if self.machine.compile:
+            _forget_compiled_models()
         loss = maybe_compile(gpt.loss, mode, cache_dir=job.cache_dir)
         self.emit(
             "machine",
@@ -227,18 +244,24 @@ class _Assembly:
         """Train; what a killed run left to do after its very last save is done here as well."""
         resume_from = self.start.resume_from
         if resume_from is not None:
-            self.emit("resumed", path=str(resume_from))
+            parents = checkpoints.open_checkpoint(resume_from).metadata.parents
+            same_data = parents.get("dataset") == self.data.dataset.sha256
+            self.emit("resumed", path=str(resume_from), same_data=same_data)
         if self.stop.is_set():
             raise Interrupted(f"stopped by {self.stop.reason} before the first step")
         try:
             with _only_relevant_talk():
                 self.trainer.fit(self.module, datamodule=self.data, ckpt_path=resume_from, weights_only=True)
+        except Abandoned:
+            return  # what was there before is still there
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, StudioError) or not is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
             length = self.data.shape.length
             raise explain(self.module.gpt, self.job.train, length, self.job.before_batch, error) from None
+        finally:
+            self.boundary.first_step.close()
         self.boundary.settle(self.trainer, self.module)
 
     def outcome(self) -> TrainingOutcome:
@@ -259,6 +282,17 @@ class _Assembly:
             stopped_early=progress.stopped_early,
             interrupted=interrupted,
         )
+
+
+def _forget_compiled_models() -> None:
+    """Those of earlier stages in this process would fill the compiler's cache, and ours would run eager."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the compiler, on import, warns of torch's own past
+        torch.compiler.reset()
+
+
+def _failed_to_compile(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
 @contextmanager
