@@ -109,8 +109,13 @@ def folder(trainer: Tokenizer, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_same_files_pass(trainer: Tokenizer, folder: Path) -> None:
-    check_token_ids(trainer, folder, SENTENCES, CHATS)
+@pytest.mark.parametrize("model_type", ["bpe", "unigram", "char", "word"])
+def test_the_same_files_pass_for_every_type_of_tokenizer(tmp_path: Path, model_type: str) -> None:
+    tokenizer = small_tokenizer(450, model_type)
+    tokenizer.save(tmp_path)
+    hard = ["  two  spaces ", "tabs\tand\nlines", "▁ <0x41> ¿ñ? 日本 🙂👍🏽", "a<|nothing|>b"]
+    chats = [[{"role": "user", "content": text}] for text in hard]
+    check_token_ids(tokenizer, tmp_path, [*SENTENCES, *hard], [*CHATS, *chats])
 
 
 @pytest.mark.parametrize("model_type", ["bpe", "unigram"])
