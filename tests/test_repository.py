@@ -249,6 +249,24 @@ def test_install_warns_of_a_missing_compiler_and_goes_on(tmp_path: Path):
     assert "could not be made" in result.stderr
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_install_takes_torch_first_and_alone(tmp_path: Path, gpu: bool):
+    checkout, tools = bare_checkout(tmp_path), tmp_path / "bin"
+    fake_program(tools, "python3", f'exec {sys.executable} "$@"')
+    fake_program(tools, "uname", "echo Linux")
+    fake_program(tools, "nvidia-smi", f"exit {0 if gpu else 1}")
+    (checkout / ".venv").mkdir()
+    fake_program(checkout / ".venv" / "bin", "python", 'echo "$@" >>calls; case "$*" in *+cpu*) exit 1;; esac')
+    result = install(checkout, tools)
+    assert result.returncode == 0, result.stderr
+    calls = [line for line in (checkout / "calls").read_text().splitlines() if "pip install" in line]
+    asked = [next(word for word in line.split() if word.startswith(("torch", "."))) for line in calls]
+    assert asked == [*([] if gpu else ["torch==2.13.0+cpu"] * 2), "torch==2.13.0", "."]
+    assert ["download.pytorch.org" in line for line in calls] == [False, *([] if gpu else [True, False]), False]
+    assert "-c constraints.txt" in calls[-1]
+    assert install(checkout, tools).stderr == ""
+
+
 def test_install_is_quick_the_second_time(tmp_path: Path):
     checkout = bare_checkout(tmp_path)
     fake_program(tmp_path / "bin", "python3", f'exec {sys.executable} "$@"')
