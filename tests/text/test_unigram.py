@@ -99,6 +99,14 @@ def test_pieces_are_no_longer_than_asked_and_no_word_is_too_long() -> None:
     assert max(map(len, pieces)) == 4
 
 
+def test_only_the_most_frequent_words_are_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"abab": 50, "abcd": 40, "cdcd": 9}
+    monkeypatch.setattr("studio.text.unigram.MOST_CHARS", 8)
+    assert not {piece for piece, _ in train_unigram(words, 20, 16)} & {"cdcd", "dc"}
+    monkeypatch.undo()
+    assert "cdcd" in dict(train_unigram(words, 20, 16))
+
+
 def test_nothing_to_learn_from() -> None:
     assert train_unigram({}, 10, 16) == []
     assert train_unigram({"x": 1}, 10, 16) == []

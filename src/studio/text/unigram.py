@@ -20,6 +20,8 @@ Float = NDArray[np.float64]
 
 MOST_WORD_CHARS = 32
 """Longer words are cut for training; it also keeps products of probabilities within a double's range."""
+MOST_CHARS = 1_000_000
+"""Of the words only the most frequent, with so many characters together, are learned from: about 130,000 words."""
 _SEEDS_PER_PIECE = 8
 _KEPT_SHARE = 0.75
 _EM_ROUNDS = 2
@@ -33,7 +35,7 @@ def train_unigram(words: Mapping[str, int], size: int, max_piece_chars: int) -> 
     word of such characters can be spelled. The same `words` give the same result, in any order.
     """
     characters = _characters(words, size)
-    counted = sorted(_cut(words, frozenset(characters)).items())
+    counted = _most_frequent(_cut(words, frozenset(characters)))
     if not counted:
         return []
     corpus = _Corpus.of(counted)
@@ -62,6 +64,17 @@ def _cut(words: Mapping[str, int], known: frozenset[str]) -> dict[str, int]:
                 piece = word[start : start + MOST_WORD_CHARS]
                 counts[piece] = counts.get(piece, 0) + count
     return counts
+
+
+def _most_frequent(words: Mapping[str, int]) -> list[tuple[str, int]]:
+    """In the order of their characters, so that nothing depends on the order of a mapping."""
+    kept, room = [], MOST_CHARS
+    for word, count in sorted(words.items(), key=lambda item: (-item[1], item[0])):
+        room -= len(word)
+        if room < 0:
+            break
+        kept.append((word, count))
+    return sorted(kept)
 
 
 def _shrink(corpus: "_Corpus", pieces: list[str], scores: Float, fixed: int, size: int) -> list[tuple[str, float]]:

@@ -39,7 +39,7 @@ UNK_ID = SPECIAL_TOKENS.index("<|unk|>")
 SPACE = "▁"
 ESCAPE = "\ue000"
 
-_PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?(?:(?!<[|0])[^\s\p{L}\p{M}\p{N}])+| ?<|\n+|\s+(?!\S)|\s"
+PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?(?:(?!<[|0])[^\s\p{L}\p{M}\p{N}])+| ?<|\n+|\s+(?!\S)|\s"
 """Words and runs of signs with the space before them, single digits, newlines, other white space."""
 
 
@@ -83,7 +83,7 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, max_pi
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -107,7 +107,7 @@ def _train_unigram(texts: Iterable[str], vocab_size: int, max_piece_chars: int, 
     )
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
             pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=False),
         ]
     )
@@ -163,7 +163,7 @@ def _most_common_words(texts: Iterable[str], vocab_size: int, min_frequency: int
             yield text
 
     backend = Backend(models.WordLevel(unk_token=SPECIALS["unk"]))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=[], show_progress=False
     )
@@ -189,6 +189,6 @@ def _whole_entries(kind: str, entries: list[str], vocab_size: int, *, byte_fallb
         )
     )
     if kind == "word":
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return backend
