@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.config.compose import load_pipeline
-from studio.core.errors import IncompatibleError, ValidationFailure
+from studio.core.errors import IncompatibleError, UsageError, ValidationFailure
 from studio.core.fsio import read_json
 from studio.core.paths import Home
 from studio.core.stopping import StopFlag
@@ -16,9 +16,12 @@ from studio.inference.opening import open_engine
 from studio.nn.checkpoint import verify_checkpoint
 from studio.pipeline import report
 from studio.pipeline.checkpoints import unfinished_training
-from studio.pipeline.stages.prerequisites import needed_disk_mb, recommendations
+from studio.pipeline.stages import prerequisites
+from studio.pipeline.stages.prerequisites import memory_estimate, needed_disk_mb, recommendations
 from studio.pipeline.stages.validation import repeated_ngrams
 from studio.pipeline.status import WORK_PHASES, Phase
+from studio.text.tokenizers import Tokenizer
+from studio.training.datamodule import BatchShape, TokenDataModule
 from studio.training.metrics import TrainingMetrics
 from tests.pipeline.tiny import TINY, Ran, run_tiny
 
@@ -191,6 +194,33 @@ def test_the_recommendations_of_003() -> None:
     assert "1 to 100 MB" in notes(size_mb=300)
     assert "is high for batch 128" in notes("pretrain.batch_size=128", "pretrain.optim.learning_rate=0.01")
     assert "pretrain.per_device_batch_size" not in notes()
+
+
+def test_the_memory_estimate_grows_with_batch_and_length() -> None:
+    def needed(*overrides: str) -> float:
+        return memory_estimate(load_pipeline([*TINY, *overrides]))["memory_needed_mb"]
+
+    assert needed() < needed("pretrain.batch_size=32") < needed("pretrain.batch_size=32", "model.sequence_len=512")
+
+
+def test_a_batch_that_cannot_fit_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prerequisites, "available_memory_bytes", lambda: 10_000_000)
+    assert "pretrain.per_device_batch_size" in "\n".join(recommendations(load_pipeline(TINY), 3))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused = run_tiny(Home(tmp_path), f"output_directory={tmp_path / 'file'}")
+    assert isinstance(refused.error, UsageError)
+    assert "cannot write here" in str(refused.error)
+
+
+def test_steps_are_proportional_to_epochs(finished: Ran) -> None:
+    train = load_pipeline(TINY).pretrain
+    shape = BatchShape(train.per_device_batch_size, train.gradient_accumulation_steps, 128)
+    lengths = Tokenizer.load(finished.context.artefacts["tokenizer"].path).byte_lengths
+    data = TokenDataModule(finished.context.artefacts["tokens"].path, train, shape, lengths, seed=1)
+    assert data.order.steps_for(6) == pytest.approx(6 * data.order.steps_for(1), rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.config.compose import load_pipeline
 from studio.core import errors
 from studio.core.fsio import read_json
 from studio.core.paths import Home
@@ -16,7 +17,6 @@ from studio.pipeline.context import RunContext
 from studio.pipeline.entry import make_context, plain_error
 from studio.pipeline.runner import PipelineFailed, PipelineRunner, error_message, error_type
 from studio.pipeline.status import WORK_PHASES, ErrorType, Phase, PipelineStatus, StatusFile
-from studio.config.compose import load_pipeline
 
 Work = Callable[[RunContext], None]
 
