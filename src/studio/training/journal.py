@@ -75,7 +75,7 @@ class OfflineWandb:
             raise UsageError(
                 "wandb is not installed", where="wandb=true", remedy="Run `pip install wandb`, or leave it off."
             ) from error
-        settings = wandb.Settings(mode="offline", console="off", disable_git=True, save_code=False)
+        settings = wandb.Settings(mode="offline", console="off", disable_git=True, save_code=False, silent=True)
         self._run = wandb.init(project="studio", name=name, dir=str(folder), config=config, settings=settings)
 
     def log(self, row: dict[str, Any]) -> None:
