@@ -154,3 +154,13 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, model_dir: Path) -> 
     (tmp_path / "model.onnx").write_bytes(b"no graph at all")
     with pytest.raises(IncompatibleError, match="cannot open the graph"):
         OnnxBackend(tmp_path / "model.onnx", read_export(model_dir / "onnx"))
+
+
+def test_torch_decodes_in_the_weights_own_type() -> None:
+    config = ModelConfig(vocab_size=64, n_embd=32, n_head=2, sequence_len=32, intermediate_size=48)
+    exact = TorchBackend(lively_model(config)).prefill(0, [1, 2, 3], 0)
+    backend = TorchBackend(lively_model(config).to(torch.bfloat16))
+    row = backend.prefill(0, [1, 2, 3], 0)
+    assert row.dtype == np.float32
+    assert 0 < np.abs(row - exact).max() < 0.2
+    assert np.isfinite(backend.decode(np.array([5]), np.array([3]))).all()

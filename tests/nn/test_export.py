@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from studio.core.errors import DataError, IncompatibleError, NotFoundError
 from studio.core.fsio import atomic_write_json, read_json
@@ -101,3 +103,12 @@ def test_padding_keeps_each_half_of_a_head_in_place() -> None:
     assert padded[[0, 1, 2, 8, 9, 10]].tolist() == [0, 1, 2, 3, 4, 5]
     assert padded[[16, 17, 18, 24, 25, 26]].tolist() == [6, 7, 8, 9, 10, 11]
     assert padded.sum() == weight.sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_weights_of_any_float_type_are_read_as_fp32(tmp_path: Path, dtype: torch.dtype) -> None:
+    values = torch.tensor([[1.0, -2.5, 0.375]])
+    save_file({"w": values.to(dtype)}, tmp_path / "w.safetensors")
+    read = read_weights(tmp_path / "w.safetensors")["w"]
+    assert read.dtype == np.float32
+    assert np.array_equal(read, values.numpy())
