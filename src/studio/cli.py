@@ -16,7 +16,7 @@ import orjson
 
 from studio.core.errors import StudioError
 
-COMMANDS = ("pipeline", "train", "tokenizer", "corpus", "model", "chat", "doctor", "schema")
+COMMANDS = ("pipeline", "train", "tokenizer", "corpus", "model", "chat", "evaluate", "doctor", "schema")
 """Modules of `studio.commands`; each offers `add_parser(commands)` and imports only argparse to do so."""
 
 EPILOG = """\

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,13 +254,11 @@ def _export(context: RunContext, folder: Path) -> dict[str, Any]:
 
 
 def sample_texts(context: RunContext, count: int = 8, characters: int = 200) -> list[str]:
-    """Beginnings of documents of the corpus, for the parity gate."""
-    texts: list[str] = []
-    for document in read_corpus(context.artefacts["corpus"].path):
-        texts.append(document.text[:characters])
-        if len(texts) == count:
-            break
-    return texts
+    """Beginnings of documents, or of conversations where there are no documents, for the parity gate."""
+    corpus = context.artefacts.get("corpus")
+    if corpus is None:
+        return [text[:characters] for _, text in conversations.openings(context, count)][:count]
+    return [document.text[:characters] for document in islice(read_corpus(corpus.path), count)]
 
 
 def _adopt(context: RunContext, stage: Stage) -> None:
