@@ -15,13 +15,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Int = NDArray[np.int64]
+Int = NDArray[np.signedinteger]
+"""Places and numbers; those of edges are 32 bits wide, for there are many of them."""
 Float = NDArray[np.float64]
 
 MOST_WORD_CHARS = 32
 """Longer words are cut for training; it also keeps products of probabilities within a double's range."""
-MOST_CHARS = 1_000_000
-"""Of the words only the most frequent, with so many characters together, are learned from: about 130,000 words."""
+MOST_CHARS = 800_000
+"""Of the words only the most frequent, with so many characters together, are learned from: about 100,000 words."""
 _SEEDS_PER_PIECE = 8
 _KEPT_SHARE = 0.75
 _EM_ROUNDS = 2
@@ -88,15 +89,14 @@ def _shrink(corpus: "_Corpus", pieces: list[str], scores: Float, fixed: int, siz
             break
         keep = _survivors(lattice, pieces, scores, expected, fixed, max(size, int(len(pieces) * _KEPT_SHARE)))
         pieces, scores, lattice = [pieces[index] for index in keep], scores[keep], lattice.kept(keep)
-    alive = [index for index in range(len(pieces)) if index < fixed or expected[index] > 0]
-    return sorted(((pieces[index], float(scores[index])) for index in alive), key=lambda item: (-item[1], item[0]))
+    return sorted(zip(pieces, scores.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
 
 
 def _maximised(expected: Float) -> Float:
     """Log-probabilities from expected counts; the digamma makes rare pieces rarer (variational Bayes, as
     SentencePiece).
     """
-    floor = np.maximum(expected, 1e-3)
+    floor = np.maximum(expected, 0.1)
     return np.asarray(_digamma(floor) - _digamma(np.array([floor.sum()])), dtype=np.float64)
 
 
@@ -161,7 +161,7 @@ class _Index:
         for length, numbers in by_length.items():
             keys = _hashes(_codes(pieces[number] for number in numbers).reshape(-1, length))
             order = np.argsort(keys)
-            self.by_length[length] = keys[order], np.array(numbers, dtype=np.int64)[order]
+            self.by_length[length] = keys[order], np.array(numbers, dtype=np.int32)[order]
 
 
 def _codes(texts: Iterable[str]) -> NDArray[np.uint64]:
@@ -203,7 +203,7 @@ class _Corpus:
             words=words,
             counts=np.array([count for _, count in counted], dtype=np.float64),
             codes=_codes(words),
-            word=np.repeat(np.arange(len(words)), lengths),
+            word=np.repeat(np.arange(len(words), dtype=np.int32), lengths),
             left=ends - np.arange(len(ends)),
         )
 
@@ -250,8 +250,8 @@ class _Corpus:
             keys, numbers = index.by_length[size]
             place = np.minimum(np.searchsorted(keys, value), len(keys) - 1)
             hit = keys[place] == value
-            start.append(starts[hit])
-            length.append(np.full(int(hit.sum()), size, dtype=np.int64))
+            start.append(starts[hit].astype(np.int32))
+            length.append(np.full(int(hit.sum()), size, dtype=np.int32))
             piece.append(numbers[place[hit]])
         return _Lattice.of(self, index.size, np.concatenate(start), np.concatenate(length), np.concatenate(piece))
 
@@ -270,8 +270,8 @@ class _Lattice:
         self.begin = start + self.word
         self.end = self.begin + length
         sizes = np.bincount(corpus.word, minlength=len(corpus.words))
-        self.last = np.cumsum(sizes + 1) - 1
-        self.first = self.last - sizes
+        self.last = (np.cumsum(sizes + 1) - 1).astype(np.int32)
+        self.first = self.last - sizes.astype(np.int32)
         self.nodes = int(self.last[-1]) + 1
         self.depth_in = self.begin - self.first[self.word]
 
@@ -284,14 +284,14 @@ class _Lattice:
 
     def kept(self, pieces: Int) -> "_Lattice":
         """With these pieces alone, numbered anew."""
-        number = np.full(self.size, -1, dtype=np.int64)
+        number = np.full(self.size, -1, dtype=np.int32)
         number[pieces] = np.arange(len(pieces))
         return self._where(number[self.piece] >= 0, len(pieces), number)
 
     def without_whole(self) -> "_Lattice":
         """Without the edges that span a whole word of several characters."""
         whole = (self.length == (self.last - self.first)[self.word]) & (self.length > 1)
-        return self._where(~whole, self.size, np.arange(self.size))
+        return self._where(~whole, self.size, np.arange(self.size, dtype=np.int32))
 
     def _where(self, edges: NDArray[np.bool_], size: int, number: Int) -> "_Lattice":
         return _Lattice(self.corpus, size, self.start[edges], self.length[edges], number[self.piece[edges]])
