@@ -4,16 +4,14 @@ import resource
 import sys
 from pathlib import Path
 
-from studio.config.text import CleaningConfig
-from studio.text.cleaning import clean
 from studio.text.documents import CorpusReport, read_documents
 
 
 def main(folder: str) -> None:
     """One line: documents, characters, bytes of peak memory above that of the start."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report, cleaning = CorpusReport(), CleaningConfig()
-    characters = sum(len(clean(document.text, cleaning)) for document in read_documents(Path(folder), report=report))
+    report = CorpusReport()
+    characters = sum(len(document.text) for document in read_documents(Path(folder), report=report))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(report.documents, characters, (after - before) * 1024)
 

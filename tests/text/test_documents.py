@@ -104,6 +104,15 @@ def test_declared_language_and_format_win(tmp_path: Path) -> None:
         read(path)
 
 
+def test_language_is_detected_where_nothing_says_it(tmp_path: Path) -> None:
+    english, spanish = paragraphs(2)
+    (tmp_path / "a.txt").write_text(spanish, encoding="utf-8")
+    (tmp_path / "b.fr.txt").write_text(spanish, encoding="utf-8")
+    (tmp_path / "c.jsonl").write_text(json.dumps({"text": english}) + "\n", encoding="utf-8")
+    assert [document.language for document in read(tmp_path)[0]] == ["spa", "fra", "eng"]
+    assert [document.language for document in read(tmp_path, detect=False)[0]] == ["und", "fra", "und"]
+
+
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such file or folder"):
         read(tmp_path / "absent")

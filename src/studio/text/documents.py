@@ -62,18 +62,22 @@ class _File:
     corpus: CorpusReport
     language: str
     passage_chars: int | None
+    detect: bool
 
     def problem(self, place: str, what: str, remedy: str, *, warning: bool = False) -> None:
         self.corpus.add(self.report, place, what, remedy, "warning" if warning else "error")
 
     def document(self, text: str, *, wanted_id: str = "", title: str = "", language: str = "") -> Document:
         index = self.report.documents
+        language = language or self.language
+        if language == languages.UNKNOWN and self.detect:
+            language = languages.detect(text)
         self.report.documents += 1
         return Document(
             id=self.corpus.unique_id(wanted_id or f"{self.name}#{index:05d}"),
             text=text,
             title=title,
-            language=language or self.language,
+            language=language,
             source=self.name,
             index=index,
         )
@@ -87,13 +91,15 @@ def read_documents(
     format: str = "auto",
     language: str | None = None,
     passage_chars: int | None = PASSAGE_CHARS,
+    detect: bool = True,
 ) -> Iterator[Document]:
     """The documents of a file or of every file below a folder, in the order of their paths.
 
-    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own. Plain
-    text is cut into passages of `passage_chars` (see `passages`; None: a file is one document, and is then held in
-    memory whole). NotFoundError when there is no `path`, DataError when a folder holds no file that can be read as
-    text, and in `strict` mode for the first problem.
+    `report` is filled on the way. `format` overrides the suffix, `language` (any ISO 639 code) the file's own; where
+    neither a row, nor `language`, nor the file's name says one, it is detected (`detect`, about half a millisecond).
+    Plain text is cut into passages of `passage_chars` (see `passages`; None: a file is one document, and is then
+    held in memory whole). NotFoundError when there is no `path`, DataError when a folder holds no file that can be
+    read as text, and in `strict` mode for the first problem.
     """
     report.strict = report.strict or strict
     files = corpus_files(path, report=report, format=format)
@@ -101,8 +107,11 @@ def read_documents(
         raise DataError("no file here can be read as text", where=str(path), remedy=f"Known: {', '.join(FORMATS)}.")
     root = path if path.is_dir() else path.parent
     for file in files:
-        name = file.relative_to(root).as_posix()
-        yield from _read_file(file, name, report, format, language, passage_chars)
+        entry = FileReport(file.relative_to(root).as_posix(), file.stat().st_size)
+        report.files.append(entry)
+        spoken = languages.iso3(language) if language else languages.from_filename(file)
+        kind = FORMATS.get(file.suffix.lower(), "") if format == "auto" else format
+        yield from _read_file(_File(file, entry.path, entry, report, spoken, passage_chars, detect), kind)
 
 
 def corpus_files(path: Path, *, report: CorpusReport | None = None, format: str = "auto") -> list[Path]:
@@ -126,29 +135,21 @@ def corpus_files(path: Path, *, report: CorpusReport | None = None, format: str 
     return kept
 
 
-def _read_file(
-    path: Path, name: str, report: CorpusReport, format: str, language: str | None, passage_chars: int | None
-) -> Iterator[Document]:
-    entry = FileReport(name, path.stat().st_size)
-    report.files.append(entry)
-    spoken = languages.iso3(language) if language else languages.from_filename(path)
-    file = _File(path, name, entry, report, spoken, passage_chars)
-    kind = FORMATS.get(path.suffix.lower()) if format == "auto" else format
-    reader = _READERS.get(kind or "")
+def _read_file(file: _File, kind: str) -> Iterator[Document]:
+    entry, reader = file.report, _READERS.get(kind)
     if reader is None:
-        raise UsageError(
-            f"unknown format {kind or path.suffix!r}", where=str(path), remedy=f"Known: {sorted(_READERS)}."
-        )
+        what = f"unknown format {kind or file.path.suffix!r}"
+        raise UsageError(what, where=str(file.path), remedy=f"Known: {', '.join(_READERS)}.")
     if entry.bytes == 0:
         file.problem("", "the file is empty", "Remove it, or put text into it.")
         return
     try:
         yield from reader(file)
     except DataError as error:
-        if report.strict:
+        if file.corpus.strict:
             raise
-        place = error.where.removeprefix(str(path)).removeprefix(", ")
-        report.add(entry, place, error.what, error.remedy)
+        place = error.where.removeprefix(str(file.path)).removeprefix(", ")
+        file.problem(place, error.what, error.remedy)
     except OSError as error:
         file.problem("", f"cannot be read: {error.strerror}", "Check its permissions and the disk.")
     if not entry.documents and not entry.problems:

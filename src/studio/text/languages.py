@@ -10,7 +10,7 @@ from typing import Any
 
 UNKNOWN = "und"
 _LEAST_LETTERS = 20
-_SAMPLE_CHARS = 2000
+_SAMPLE_CHARS = 600
 
 _CODES = """
 af:afr am:amh an:arg ar:ara as:asm az:aze ba:bak be:bel bg:bul bn:ben br:bre bs:bos ca:cat cs:ces cy:cym da:dan de:deu
@@ -45,7 +45,7 @@ def from_filename(path: PurePath) -> str:
 
 
 def detect(text: str) -> str:
-    """The language of `text` by its first 2,000 characters; `und` for less than 20 letters."""
+    """The language of `text` by its first 600 characters; `und` for less than 20 letters."""
     sample = text[:_SAMPLE_CHARS]
     if sum(character.isalpha() for character in sample) < _LEAST_LETTERS:
         return UNKNOWN

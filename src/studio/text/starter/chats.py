@@ -63,7 +63,7 @@ def _story_turns(language: Language, rng: random.Random) -> list[Turn]:
     """A story with the first question, then more questions about it."""
     story = make_story(rng.choice((1, 2, 2, 3, 3, 3)), rng)
     (question, answer), *rest = story.questions(8, language, rng)
-    return [(f"{story.text(language)} {question}", answer), *rest]
+    return [(f"{story.text(language)}\n{question}", answer), *rest]
 
 
 def messages(turns: list[Turn]) -> list[dict[str, str]]:

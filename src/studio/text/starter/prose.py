@@ -89,19 +89,18 @@ def _drill(split: Split, language: Language, rng: random.Random) -> str:
 
 
 def _pairs(split: Split, language: Language, rng: random.Random) -> str:
-    """Names with things, then the same pairs in another order: what belongs to whom."""
-    count = rng.randrange(3, 9)
+    """Names with things, then the same pairs in other orders: what belongs to whom."""
+    count = rng.randrange(2, 8)
     things = [noun.eng if language == "eng" else noun.spa for noun in (*OBJECTS, *PLACES)]
     things += [a.eng if language == "eng" else a.masculine for a in (*COLOURS, *QUALITIES)]
     pairs = [f"{n.text} {t}" for n, t in zip(rng.sample(NAMES, count), rng.sample(things, count), strict=True)]
-    return "\n".join(" ".join(rng.sample(pairs, count)) for _ in range(3))
+    return "\n".join(pair for _ in range(3) for pair in rng.sample(pairs, count))
 
 
 def _recital(split: Split, language: Language, rng: random.Random) -> str:
-    """Sentences about several people, said again in another order."""
-    story = make_story(rng.randrange(3, 8), rng)
-    said = [scene.statement(rng.choice(("where", "what")), language) for scene in story.scenes]
-    return "\n".join(" ".join(rng.sample(said, len(said))) for _ in range(2))
+    """What several people do, said three times in different orders."""
+    said = [scene.sentence(language) for scene in make_story(rng.randrange(2, 7), rng).scenes]
+    return "\n".join("\n".join(rng.sample(said, len(said))) for _ in range(3))
 
 
 WRITERS: dict[str, Writer] = {

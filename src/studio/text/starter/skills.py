@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from studio.text.starter import grammar
 from studio.text.starter.lexicon import COLOURS, OBJECTS, PLACES, QUALITIES, Adjective, Language, Noun
 
-LARGEST_ADDEND = 30
+LARGEST_ADDEND = 20
 """Sums add two numbers from 1 to this one."""
 
 _SUM_QUESTIONS: dict[Language, tuple[str, ...]] = {

@@ -15,7 +15,7 @@ from studio.text.starter.lexicon import LANGUAGES, Language
 from studio.text.starter.skills import Sum, Translation, all_sums, all_translations
 from studio.text.starter.stories import STORY_KINDS, make_story
 
-HELD_OUT_SUMS = 50
+HELD_OUT_SUMS = 30
 HELD_OUT_TRANSLATIONS = 60
 SHARES = {"story": 0.4, "fact": 0.25, "sum": 0.15, "translation": 0.2}
 """What part of the cases of a language each kind has; stories must stay at a third or more."""
@@ -115,9 +115,9 @@ def _stories(split: Split, language: Language, rng: random.Random) -> Iterator[C
         people = 2 + turn % 2
         kind = STORY_KINDS[turn // 2 % len(STORY_KINDS)]
         story = make_story(people, rng)
-        question, answer = story.ask(rng.randrange(people), kind, language, rng)
+        question, answer = rng.choice(story.scenes).ask(kind, language, rng)
         text = story.text(language)
-        yield Case("", language, "story", f"{text} {question}", answer, text)
+        yield Case("", language, "story", f"{text}\n{question}", answer, text)
         turn += 1
 
 
