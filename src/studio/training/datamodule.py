@@ -17,7 +17,7 @@ from torch import Tensor
 
 from studio.config.training import TrainConfig
 from studio.core.errors import DataError
-from studio.text.shards import TokenDataset
+from studio.text.token_dataset import TokenDataset
 from studio.training.packing import IGNORE, ConversationRows, Filled, RowOrder, Rows, TextRows, batches, evenly
 
 
