@@ -13,8 +13,8 @@ from studio.core.errors import IncompatibleError
 from studio.core.stopping import StopFlag
 from studio.nn import checkpoint as checkpoints
 from studio.text.conversations import Conversation, build_conversation_dataset
-from studio.text.token_dataset import TokenDataset
 from studio.text.templates import render_training
+from studio.text.token_dataset import TokenDataset
 from studio.text.tokenizers import Tokenizer
 from studio.training.datamodule import BatchShape, TokenDataModule
 from studio.training.packing import IGNORE, ConversationRows
