@@ -220,7 +220,7 @@ def test_steps_are_proportional_to_epochs(finished: Ran) -> None:
     shape = BatchShape(train.per_device_batch_size, train.gradient_accumulation_steps, 128)
     lengths = Tokenizer.load(finished.context.artefacts["tokenizer"].path).byte_lengths
     data = TokenDataModule(finished.context.artefacts["tokens"].path, train, shape, lengths, seed=1)
-    assert data.order.steps_for(6) == pytest.approx(6 * data.order.steps_for(1), rel=0.02)
+    assert data.order.steps_for(60) == pytest.approx(10 * data.order.steps_for(6), rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +238,24 @@ def test_the_output_directory_gets_model_and_metrics(home: Home, finished: Ran, 
     assert read_json(out / "training_metrics.json")["run_id"] == ran.context.run_id
     assert (out / "corpus.txt").stat().st_size > 0
     assert (out / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_samples_are_taken_on_the_way(finished: Ran) -> None:
+    sampled = [row for kind, row in finished.events if kind == "sample"]
+    assert sampled
+    history = read_json(finished.context.run_dir / "training_metrics.json")["epoch_history"]
+    assert len(history[-1]["sample_outputs"]) == 2, "one per language"
+
+
+def test_a_middle_stage_goes_on_from_the_first(home: Home, finished: Ran) -> None:
+    ran = run_tiny(home, "midtrain.max_steps=2", "midtrain.batch_size=8", "sft=null", "sft_data=null")
+    assert ran.error is None, ran.status.error_details
+    assert list(ran.context.report["training"]) == ["pretrain", "midtrain"]
+    assert ran.context.report["model"].endswith("model")
+    assert "midtrain-model" in ran.context.report["model"]
+
+
+def test_a_stage_of_a_pipeline_names_no_model(home: Home) -> None:
+    refused = run_tiny(home, "pretrain.model_name=latest")
+    assert isinstance(refused.error, UsageError)
+    assert "studio train pretrain train.model_name=latest" in str(refused.error)

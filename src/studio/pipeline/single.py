@@ -5,7 +5,6 @@ A stage on new weights trains its tokenizer first; a stage on a trained model us
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,6 @@ from studio.config.base import parse
 from studio.config.model import ModelConfig
 from studio.config.pipeline import ModelArchitecture, PipelineConfiguration
 from studio.config.run import TrainRun
-from studio.core.errors import ConflictError
 from studio.core.events import Emit
 from studio.core.fsio import atomic_write_json, sha256_file
 from studio.core.paths import Home
@@ -70,28 +68,20 @@ def carrier(run: TrainRun) -> PipelineConfiguration:
     values["model"] = ModelArchitecture.model_construct(**run.model.model_dump())
     values["sft"] = run.train if run.train.stage == "sft" else None
     values["pretrain"] = run.train
+    values["midtrain"] = None
     return PipelineConfiguration.model_construct(**values)
 
 
 def train(context: RunContext, run: TrainRun, start: Path | None) -> Path:
-    """Folder of the trained model; copied to `train.output_dir` when that is given."""
-    target = Path(run.train.output_dir) if run.train.output_dir else None
-    if target is not None and target.exists() and any(target.iterdir()):
-        raise ConflictError(
-            "the output folder is not empty", where=str(target), remedy="choose another train.output_dir"
-        )
+    """Folder of the trained model."""
     model, starting = _begin(context, start)
     if run.train.stage == "sft":
         data = conversations.build_tokens(context)
     else:
         if "corpus" not in context.artefacts:
             corpus.run(context)
-        data = training.build_tokens(context)
-    made = training.train_and_export(context, training.Plan(run.train, model, data, starting)).folder
-    if target is None:
-        return made
-    shutil.copytree(made, target, dirs_exist_ok=True)
-    return target
+        data = training.build_tokens(context, run.corpus.all_sources)
+    return training.train_and_export(context, training.Plan(run.train, model, data, starting)).folder
 
 
 def _begin(context: RunContext, start: Path | None) -> tuple[ModelConfig, training.StartingModel | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,26 +31,26 @@ REPORT = "report.json"
 
 def run(context: RunContext) -> None:
     """Make or find the starter world, the downloads and the corpus."""
-    folders = [_materialise(context, number, source) for number, source in enumerate(context.config.corpus.all_sources)]
+    artefact = make_corpus(context, context.config.corpus.all_sources)
+    context.report["corpus"] = dict(artefact.summary)
+
+
+def make_corpus(context: RunContext, sources: Sequence[DataSource]) -> Artefact:
+    """The cleaned corpus of these sources."""
+    folders = [_materialise(context, number, source) for number, source in enumerate(sources)]
     stage = Stage(
         name="corpus",
         version=1,
         inputs={
             "sources": [
-                {
-                    "content": content_hash(path),
-                    "language": source.language,
-                    "weight": source.weight,
-                    "format": source.format,
-                }
+                {"content": content_hash(path), "language": source.language, "format": source.format}
                 for source, path in folders
             ],
             "cleaning": context.config.cleaning.model_dump(mode="json"),
             "dedup": context.config.data.dedup.model_dump(mode="json"),
         },
     )
-    artefact = context.ensure(stage, lambda directory: build_corpus(context, folders, directory))
-    context.report["corpus"] = dict(artefact.summary)
+    return context.ensure(stage, lambda directory: build_corpus(context, folders, directory))
 
 
 def _materialise(context: RunContext, number: int, source: DataSource) -> tuple[DataSource, Path]:

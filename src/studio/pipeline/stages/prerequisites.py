@@ -48,6 +48,7 @@ def run(context: RunContext) -> None:
     """Raise the first thing that would make the run fail later; warn of what only makes it worse."""
     config = context.config
     check_versions()
+    check_stages(config)
     check_previous(context)
     check_output(context)
     check_disk(context, needed_disk_mb(config.corpus.size_mb, model_of(config).parameters))
@@ -78,6 +79,17 @@ def check_disk(context: RunContext, needed_mb: float) -> None:
                 f"{free_mb:,.0f} MB free, this run needs {needed_mb:,.0f} MB",
                 where=str(place),
                 remedy="free some space, or set STUDIO_HOME or output_directory to another disk",
+            )
+
+
+def check_stages(config: PipelineConfiguration) -> None:
+    """UsageError for a setting that only a single stage has."""
+    for train in config.stages:
+        if train.model_name is not None:
+            raise UsageError(
+                "a pipeline's stages start from new weights and from each other",
+                where=f"{train.stage}.model_name",
+                remedy=f"studio train {train.stage} train.model_name={train.model_name}",
             )
 
 
@@ -124,14 +136,16 @@ def check_output(context: RunContext) -> None:
 def check_corpus(context: RunContext) -> float:
     """The corpus in MB, after looking that it can be had: HTTP 200, or the file exists and is not empty."""
     size = 0.0
-    for source in context.config.corpus.all_sources:
+    config = context.config
+    conversations = [config.sft_data] if config.sft is not None and config.sft_data is not None else []
+    for source in [*config.corpus.all_sources, *conversations]:
         if source.source_type == "starter":
             size += STARTER_MB
         elif is_url(source.path):
             size += (check_reachable(source.path, policy=context.seams.policy) or 0) / MB
         else:
             size += local_bytes(Path(source.path)) / MB
-    return max(float(context.config.corpus.size_mb), size)
+    return max(float(config.corpus.size_mb), size)
 
 
 def local_bytes(path: Path) -> int:

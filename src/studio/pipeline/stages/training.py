@@ -7,12 +7,14 @@ last checkpoint, and a run with other hyperparameters may begin from another run
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config.model import ModelConfig
+from studio.config.text import DataSource
 from studio.config.training import TrainConfig
 from studio.core.errors import IncompatibleError, Interrupted, OutOfMemory
 from studio.core.fsio import atomic_write_json, read_json, sha256_file, staged_directory
@@ -33,12 +35,14 @@ CHECKPOINTS = "checkpoints"
 TRAINING_METRICS = "training_metrics.json"
 METRICS = "metrics.jsonl"
 MODEL = "model"
+PROMPT_CHARACTERS = 60
 
 
 def run(context: RunContext) -> None:
     """Train every configured stage; the last one's model is the run's."""
     model = model_config(context)
-    tokens = build_tokens(context)
+    tokens = build_tokens(context, context.config.corpus.all_sources)
+    context.report["tokens"] = dict(tokens.summary)
     start: StartingModel | None = None
     for train in context.config.stages:
         data = tokens if train.stage != "sft" else conversations.build_tokens(context)
@@ -68,8 +72,37 @@ class Plan:
 
 def train_and_export(context: RunContext, plan: Plan) -> StartingModel:
     """The stage's best model with its export, finished or found."""
+    plan = replace(plan, train=_with_prompts(context, plan.train))
     artefact = export_stage(context, plan.train.stage, train_stage(context, plan))
-    return StartingModel(artefact.path / MODEL, str(artefact.summary["weights_sha256"]))
+    folder = artefact.path / MODEL
+    if plan.train.output_dir is not None:
+        _replace_tree(folder, Path(plan.train.output_dir) / MODEL)
+    return StartingModel(folder, str(artefact.summary["weights_sha256"]))
+
+
+def _with_prompts(context: RunContext, train: TrainConfig) -> TrainConfig:
+    """Prompts of the data's own, where none are configured: samples on the way say more than a loss."""
+    if train.sample_prompts:
+        return train
+    chat = train.stage == "sft" or "corpus" not in context.artefacts
+    found = conversations.openings(context, 1) if chat else beginnings(context.artefacts["corpus"], 1)
+    prompts = [text if chat else text[:PROMPT_CHARACTERS] for _, text in found]
+    return train.model_copy(update={"sample_prompts": prompts})
+
+
+def beginnings(corpus: Artefact, per_language: int) -> list[tuple[str, str]]:
+    """(language, text) of documents in every language of a corpus, spread over its length."""
+    counts: dict[str, int] = dict(corpus.summary["languages"])
+    taken: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    found: list[tuple[str, str]] = []
+    for document in read_corpus(corpus.path):
+        language = document.language
+        if taken[language] < per_language and seen[language] >= taken[language] * counts[language] // per_language:
+            found.append((language, document.text.strip()))
+            taken[language] += 1
+        seen[language] += 1
+    return found
 
 
 def model_config(context: RunContext) -> ModelConfig:
@@ -77,11 +110,10 @@ def model_config(context: RunContext) -> ModelConfig:
     return context.config.model.with_vocab(int(context.artefacts["tokenizer"].summary["vocab_size"]))
 
 
-def build_tokens(context: RunContext) -> Artefact:
+def build_tokens(context: RunContext, sources: Sequence[DataSource]) -> Artefact:
     """The corpus as token shards, split by document; resumable shard by shard."""
-    data, sources = context.config.data, context.config.corpus.all_sources
+    data, corpus = context.config.data, context.artefacts["corpus"]
     tokenizer_dir = context.artefacts["tokenizer"].path
-    corpus = context.artefacts["corpus"]
     stage = Stage(
         name="tokens",
         version=1,
@@ -108,9 +140,7 @@ def build_tokens(context: RunContext) -> Artefact:
         )
         return {"total_tokens": dataset.total_tokens, "shards": len(dataset.shards)}
 
-    artefact = context.ensure(stage, build)
-    context.report["tokens"] = dict(artefact.summary)
-    return artefact
+    return context.ensure(stage, build)
 
 
 def train_stage(context: RunContext, plan: Plan) -> Artefact:
@@ -256,9 +286,8 @@ def _export(context: RunContext, folder: Path) -> dict[str, Any]:
 def sample_texts(context: RunContext, count: int = 8, characters: int = 200) -> list[str]:
     """Beginnings of documents, or of conversations where there are no documents, for the parity gate."""
     corpus = context.artefacts.get("corpus")
-    if corpus is None:
-        return [text[:characters] for _, text in conversations.openings(context, count)][:count]
-    return [document.text[:characters] for document in islice(read_corpus(corpus.path), count)]
+    found = conversations.openings(context, count) if corpus is None else beginnings(corpus, count)
+    return [text[:characters] for _, text in found[:count]]
 
 
 def _adopt(context: RunContext, stage: Stage) -> None:

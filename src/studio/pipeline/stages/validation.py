@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,7 @@ from studio.core.fsio import read_json
 from studio.pipeline.context import RunContext
 from studio.pipeline.stage import open_artefact
 from studio.pipeline.stages import conversations
-from studio.pipeline.stages.corpus import read_corpus
-from studio.pipeline.stages.training import TRAINING_METRICS
+from studio.pipeline.stages.training import TRAINING_METRICS, beginnings
 from studio.pipeline.status import InferenceMetrics, ValidationResults
 from studio.text.templates import render_chat
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_S = 300
 PROMPT_TOKENS = 12
+PROMPT_CHARACTERS = 400
 NGRAM = 4
 
 
@@ -88,7 +87,11 @@ def generate_samples(context: RunContext, model: Path) -> list[dict[str, Any]]:
 
     config = context.config.validation
     chat = context.config.sft is not None
-    prompts = conversations.openings(context, config.samples_per_language) if chat else _beginnings(context)
+    prompts = (
+        conversations.openings(context, config.samples_per_language)
+        if chat
+        else beginnings(context.artefacts["corpus"], config.samples_per_language)
+    )
     with open_engine(model) as engine:
         ids = [_chat_ids(engine, text) if chat else _text_ids(engine, text) for _, text in prompts]
         room = min(config.sample_tokens, engine.context_len - max(map(len, ids)))
@@ -106,28 +109,12 @@ def generate_samples(context: RunContext, model: Path) -> list[dict[str, Any]]:
 
 
 def _text_ids(engine: Engine, text: str) -> list[int]:
-    return [engine.tokenizer.bos_id, *engine.tokenizer.encode(text)][: PROMPT_TOKENS + 1]
+    return [engine.tokenizer.bos_id, *engine.tokenizer.encode(text[:PROMPT_CHARACTERS])][: PROMPT_TOKENS + 1]
 
 
 def _chat_ids(engine: Engine, text: str) -> list[int]:
     ids = render_chat(engine.tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True)
     return ids[-(engine.context_len // 2) :]
-
-
-def _beginnings(context: RunContext) -> list[tuple[str, str]]:
-    """(language, beginning of a document) for every language of the corpus, spread over its documents."""
-    wanted = context.config.validation.samples_per_language
-    counts: dict[str, int] = dict(context.artefacts["corpus"].summary["languages"])
-    taken: Counter[str] = Counter()
-    seen: Counter[str] = Counter()
-    prompts: list[tuple[str, str]] = []
-    for document in read_corpus(context.artefacts["corpus"].path):
-        language = document.language
-        if taken[language] < wanted and seen[language] >= taken[language] * counts[language] // wanted:
-            prompts.append((language, document.text.strip()[:400]))
-            taken[language] += 1
-        seen[language] += 1
-    return prompts
 
 
 def repeated_ngrams(ids: Sequence[int], size: int = NGRAM) -> float:
