@@ -9,15 +9,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from studio.core.events import read_events
 from studio.core.fsio import read_json
 from studio.pipeline.runner import REPORT, STATUS
 from studio.pipeline.status import StatusFile
 
 SAMPLE_CHARACTERS = 160
+EVENTS = "events.jsonl"
 
 
 def build(run_dir: Path) -> dict[str, Any]:
-    """{"pipeline_id", "directory", "status", "report"}; the report is empty until a phase has ended."""
+    """{"pipeline_id", "directory", "status", "report", "progress"}; the report is empty until a phase has ended, and
+    progress holds the newest metrics of a run that has not.
+    """
     status = StatusFile(run_dir / STATUS).read()
     path = run_dir / REPORT
     return {
@@ -25,7 +29,19 @@ def build(run_dir: Path) -> dict[str, Any]:
         "directory": str(run_dir),
         "status": status.model_dump(mode="json"),
         "report": read_json(path) if path.exists() else {},
+        "progress": None if status.finished else newest_metrics(run_dir / EVENTS),
     }
+
+
+def newest_metrics(events: Path) -> dict[str, Any] | None:
+    """The last training metrics of the newest attempt, or None when it does not train."""
+    newest = None
+    for _, event in read_events(events):
+        if event["kind"] == "metrics":
+            newest = event
+        elif event["kind"] in ("job_start", "stage_end"):
+            newest = None
+    return newest
 
 
 def render(document: Mapping[str, Any]) -> Iterator[str]:
@@ -33,6 +49,7 @@ def render(document: Mapping[str, Any]) -> Iterator[str]:
     status, report = document["status"], document["report"]
     yield f"pipeline {document['pipeline_id']}: {status['current_phase']}"
     yield from _phases(status)
+    yield from _progress(document.get("progress"))
     yield from _corpus(report)
     yield from _training(report)
     yield from _export(report)
@@ -49,6 +66,12 @@ def _phases(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {phase:<20} {seconds:>8.1f} s  {mark}"
     if status["phase_timings"]:
         yield f"  {'total':<20} {sum(status['phase_timings'].values()):>8.1f} s"
+
+
+def _progress(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+    if metrics is not None:
+        total = f" of {metrics['total_steps']:,}" if metrics.get("total_steps") else ""
+        yield f"now: step {metrics['global_step']:,}{total}, loss {_loss(metrics.get('loss'))}"
 
 
 def _corpus(report: Mapping[str, Any]) -> Iterator[str]:
