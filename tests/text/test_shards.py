@@ -113,6 +113,9 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(
         finished.append(len(list(folder.glob("part-*.json"))))
     assert 0 < finished[0] < finished[1] < len({shard.name[-5:] for shard in built.shards})
 
+    # a kill inside an atomic write leaves its temporary file
+    (folder / ".part-00001.json.tmp-0a1b2c3d").write_text("{")
+
     events: list[dict[str, object]] = []
     build_token_dataset(
         documents(),

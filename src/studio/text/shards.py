@@ -289,10 +289,10 @@ def _run_all(work: _Work, parts: Iterator[_Part], workers: int, emit: Emit, stop
 
 
 def _sweep(folder: Path, shards: Sequence[Shard]) -> None:
-    """Remove what an earlier build of other documents left behind."""
+    """Remove what builds of other documents and killed ones left behind; the lock says that nobody else writes here."""
     parts = {part_file(folder, int(shard.name.rsplit("-", 1)[1])).name for shard in shards}
     kept = {file.name for shard in shards for file in shard.files.values()} | parts
-    for pattern in ("part-*.json", "train-*", "validation-*", ".train-*.tmp", ".validation-*.tmp"):
+    for pattern in ("part-*.json", "train-*", "validation-*", ".train-*.tmp", ".validation-*.tmp", ".*.json.tmp-*"):
         for path in folder.glob(pattern):
             if path.name not in kept:
                 path.unlink()
