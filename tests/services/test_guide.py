@@ -6,11 +6,7 @@ from studio.core.errors import DataError
 from studio.services.guide import guide_path, load_guide, parse_guide
 
 GUIDE = load_guide()
-EXAMPLES = [
-    (s.section_id, i, code)
-    for s in GUIDE.sections
-    for i, code in enumerate(s.code_examples)
-]
+EXAMPLES = [(s.section_id, i, code) for s in GUIDE.sections for i, code in enumerate(s.code_examples)]
 
 
 def test_length_is_within_the_bounds() -> None:
@@ -37,12 +33,8 @@ def test_enough_diagrams_and_examples() -> None:
     assert all(s.diagrams and s.code_examples for s in GUIDE.sections)
 
 
-@pytest.mark.parametrize(
-    ("section", "number", "code"), EXAMPLES, ids=[f"{s}-{i}" for s, i, _ in EXAMPLES]
-)
-def test_example_runs_unmodified(
-    section: str, number: int, code: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(("section", "number", "code"), EXAMPLES, ids=[f"{s}-{i}" for s, i, _ in EXAMPLES])
+def test_example_runs_unmodified(section: str, number: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(
         compile(code, f"training-guide.md:{section}[{number}]", "exec"),
         {"__name__": "__main__"},
@@ -69,9 +61,7 @@ def test_unknown_error_type_has_no_entry() -> None:
 def test_cross_references_lead_to_sections() -> None:
     anchors = set(GUIDE.cross_references)
     assert all(set(targets) <= anchors for targets in GUIDE.cross_references.values())
-    assert {
-        target for e in GUIDE.troubleshooting_guide for target in e.related_sections
-    } <= anchors
+    assert {target for e in GUIDE.troubleshooting_guide for target in e.related_sections} <= anchors
 
 
 def test_glossary_is_complete_enough_to_lean_on() -> None:
@@ -80,8 +70,6 @@ def test_glossary_is_complete_enough_to_lean_on() -> None:
 
 
 def test_dangling_link_is_refused() -> None:
-    markdown = (
-        guide_path().read_text(encoding="utf-8").replace("(#corpus)", "(#nowhere)", 1)
-    )
+    markdown = guide_path().read_text(encoding="utf-8").replace("(#corpus)", "(#nowhere)", 1)
     with pytest.raises(DataError, match="nowhere"):
         parse_guide(markdown)
