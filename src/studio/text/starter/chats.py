@@ -55,7 +55,9 @@ def _unknown(split: Split, language: Language, rng: random.Random) -> str:
     """A question about somebody of whom the world knows nothing."""
     residents = {name.text for name in split.world.residents}
     strangers = [name.text for name in NAMES if name.text not in residents]
-    name = rng.choice(strangers) if rng.random() < 0.5 else "".join(rng.choices(_SYLLABLES, k=rng.randint(2, 3))).title()
+    name = (
+        rng.choice(strangers) if rng.random() < 0.5 else "".join(rng.choices(_SYLLABLES, k=rng.randint(2, 3))).title()
+    )
     return rng.choice(rng.choice(PERSON_KINDS).questions[language]).format(n=name)
 
 

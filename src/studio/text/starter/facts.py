@@ -345,13 +345,13 @@ def _same(text: str) -> dict[Language, str]:
     return {"eng": text, "spa": text}
 
 
-def _phrase(
-    form: Callable[[Adjective, Noun, Language], str], adjective: Adjective, noun: Noun
-) -> dict[Language, str]:
+def _phrase(form: Callable[[Adjective, Noun, Language], str], adjective: Adjective, noun: Noun) -> dict[Language, str]:
     return {"eng": form(adjective, noun, "eng"), "spa": form(adjective, noun, "spa")}
 
 
-def _pairs(adjectives: tuple[Adjective, ...], nouns: tuple[Noun, ...], rng: random.Random) -> list[tuple[Adjective, Noun]]:
+def _pairs(
+    adjectives: tuple[Adjective, ...], nouns: tuple[Noun, ...], rng: random.Random
+) -> list[tuple[Adjective, Noun]]:
     """Every adjective with every noun once, in a random order."""
     pairs = [(adjective, noun) for adjective in adjectives for noun in nouns]
     rng.shuffle(pairs)

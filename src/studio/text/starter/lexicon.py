@@ -123,4 +123,6 @@ NAMES = tuple(
     + [Name(n, "m") for n in ("Omar Hugo Leo Bruno Dario Elio Gael Ivan Joel Luca Marco Nico Otto Pablo Simon Teo"
                               " Victor Adam David Erik").split()]
 )  # fmt: skip
-TOWNS = tuple("Luma Sorvel Pinar Miraz Toval Berun Caldo Drena Eskol Farlo Gromar Halden Jorba Moldan Nerva Tarbo".split())
+TOWNS = tuple(
+    "Luma Sorvel Pinar Miraz Toval Berun Caldo Drena Eskol Farlo Gromar Halden Jorba Moldan Nerva Tarbo".split()
+)

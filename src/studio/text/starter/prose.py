@@ -12,7 +12,17 @@ from studio.text.starter.skills import LARGEST_ADDEND
 from studio.text.starter.split import Split
 from studio.text.starter.stories import make_story
 
-MIX = {"portrait": 12, "quiz": 12, "story": 50, "sums": 12, "glossary": 10, "counting": 2, "drill": 2, "pairs": 2, "recital": 2}
+MIX = {
+    "portrait": 12,
+    "quiz": 12,
+    "story": 50,
+    "sums": 12,
+    "glossary": 10,
+    "counting": 2,
+    "drill": 2,
+    "pairs": 2,
+    "recital": 2,
+}
 """How often each kind of document is drawn."""
 
 Writer = Callable[[Split, Language, random.Random], str]

@@ -51,7 +51,9 @@ def generate_starter(out_dir: Path, *, seed: int = 1337, scale: float = 1.0) -> 
     UsageError for a scale that is not above 0 or a negative seed.
     """
     if not 0.0 < scale <= 100.0 or seed < 0:
-        raise UsageError(f"scale {scale} with seed {seed}", where="starter world", remedy="scale in (0, 100], seed >= 0")
+        raise UsageError(
+            f"scale {scale} with seed {seed}", where="starter world", remedy="scale in (0, 100], seed >= 0"
+        )
     split = make_split(make_world(seed), seed)
     (out_dir / "pretrain").mkdir(parents=True, exist_ok=True)
     counts = _write_prose(out_dir / "pretrain", split, seed, round(PRETRAIN_BYTES * scale))
