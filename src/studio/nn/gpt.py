@@ -25,6 +25,7 @@ from studio.nn.attention import (
     segment_bias,
     segment_mask,
 )
+from studio.nn.embedding import embed
 from studio.nn.kv_cache import CacheStep, KVCache
 from studio.nn.losses import linear_cross_entropy
 
@@ -168,7 +169,9 @@ class GPT(nn.Module):
         return causal_TT if segments_BT is None else segment_bias(segments_BT, causal_TT)
 
     def _embed(self, ids_BT: Tensor) -> Tensor:
-        return F.dropout(self.model.embed_tokens(ids_BT), self.config.dropout, self.training)
+        table_VD = self.model.embed_tokens.weight
+        x_BTD = embed(table_VD, ids_BT) if torch.compiler.is_compiling() else F.embedding(ids_BT, table_VD)
+        return F.dropout(x_BTD, self.config.dropout, self.training)
 
 
 def _drop_tied_head(module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
