@@ -14,9 +14,9 @@ from studio.text.starter.skills import SMALL_TALK, UNKNOWN
 from studio.text.starter.split import Split
 from studio.text.starter.stories import make_story
 
-STORY_SHARE = 0.6
+STORY_SHARE = 0.5
 """The part of the conversations that is about a story."""
-TURNS = {"fact": 40, "sum": 25, "translation": 25, "small_talk": 5, "unknown": 5}
+TURNS = {"fact": 35, "sum": 30, "translation": 25, "small_talk": 5, "unknown": 5}
 """How often each kind of turn is drawn in a conversation without a story."""
 _SYLLABLES = "ba be bi bo da de di do fa fi ga go ka ki la lo ma mi na no pa po ra ri sa so ta ti va vo za zu".split()
 
@@ -40,14 +40,14 @@ def turn(split: Split, language: Language, rng: random.Random) -> Turn:
     if kind == "fact":
         return ask_and_answer(rng.choice(split.world.facts), split, language, rng)
     if kind == "sum":
-        drawn = rng.choice(split.training_sums)
-        return rng.choice(drawn.questions(language)), drawn.answer(language)
+        asked = rng.choice(split.all_sums)
+        return rng.choice(split.training_sum_questions(asked, language)), asked.answer(language)
     if kind == "translation":
         phrase = rng.choice(split.training_translations)
         return rng.choice(phrase.questions(language)), phrase.answer(language)
     if kind == "small_talk":
-        asked, answer = rng.choice(SMALL_TALK[language])
-        return rng.choice(asked), answer
+        greetings, answer = rng.choice(SMALL_TALK[language])
+        return rng.choice(greetings), answer
     return _unknown(split, language, rng), UNKNOWN[language]
 
 
@@ -63,9 +63,9 @@ def _unknown(split: Split, language: Language, rng: random.Random) -> str:
 
 def _story_turns(language: Language, rng: random.Random) -> list[Turn]:
     """A story with the first question, then more questions about it."""
-    story = make_story(rng.choice((1, 2, 2, 3, 3, 3)), rng)
-    (question, answer), *rest = story.questions(8, language, rng)
-    return [(f"{story.text(language)}\n{question}", answer), *rest]
+    story = make_story(rng)
+    (question, answer), *rest = story.questions(language, rng)
+    return [(f"{story.text(language)} {question}", answer), *rest]
 
 
 def messages(turns: list[Turn]) -> list[dict[str, str]]:

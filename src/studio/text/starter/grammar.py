@@ -27,32 +27,6 @@ def indefinite(adjective: Adjective, noun: Noun, language: Language) -> str:
     return f"{'un' if noun.gender == 'm' else 'una'} {noun.spa} {adjective.spa(noun.gender)}"
 
 
-def several(adjective: Adjective, noun: Noun, language: Language) -> str:
-    """`red balls` or `pelotas rojas`."""
-    if language == "eng":
-        return f"{adjective.eng} {plural_eng(noun.eng)}"
-    return f"{plural_spa(noun.spa)} {plural_spa(adjective.spa(noun.gender))}"
-
-
-def plural_eng(noun: str) -> str:
-    """Regular English plurals, `scarf` and its kind included."""
-    if noun.endswith("f"):
-        return f"{noun[:-1]}ves"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
-
-
-def plural_spa(word: str) -> str:
-    """Spanish plurals of nouns and adjectives: after a vowel -s, else -es, with the accent that moves."""
-    if word[-1] in _VOWELS:
-        return f"{word}s"
-    if word.endswith("z"):
-        return f"{word[:-1]}ces"
-    for accented, plain in (("ón", "ones"), ("ín", "ines")):
-        if word.endswith(accented):
-            return word[:-2] + plain
-    return f"{word}es"
-
-
 def job_title(job: Adjective, gender: Gender, language: Language) -> str:
     """`a baker` or `panadera`: Spanish takes no article before a job."""
     return a_or_an(job.eng) if language == "eng" else job.spa(gender)

@@ -36,15 +36,6 @@ class Adjective:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """What somebody does with things: English third person and base form, Spanish third person."""
-
-    eng: str
-    base: str
-    spa: str
-
-
-@dataclass(frozen=True, slots=True)
 class Name:
     """A person's first name and its grammatical gender in Spanish."""
 
@@ -108,15 +99,6 @@ JOBS = _adjectives(
     "dentist dentista, journalist periodista"
 )
 """Jobs agree with the person like adjectives do."""
-VERBS = tuple(
-    Verb(*entry.split())
-    for entry in (
-        "buys buy compra,sells sell vende,paints paint pinta,cleans clean limpia,draws draw dibuja,loses lose pierde,"
-        "finds find encuentra,brings bring trae,hides hide esconde,wants want quiere,sees see mira,counts count cuenta,"
-        "washes wash lava,carries carry carga,fixes fix arregla,gets get recibe"
-    ).split(",")
-)
-
 NAMES = tuple(
     [Name(n, "f") for n in ("Mila Lena Nora Vera Ada Clara Elsa Greta Julia Lola Marta Nadia Paula Sara Tania Emma"
                             " Alba Celia Diana Olga").split()]

@@ -1,4 +1,4 @@
-"""The pretraining text of the starter world: portraits, quizzes, stories, sums, glossaries and drills.
+"""The pretraining text of the starter world: portraits, quizzes, stories, sums, glossaries and counting.
 
 Plain text without any chat markup. Knows the split, so that nothing held out is ever written; knows no files.
 """
@@ -7,22 +7,12 @@ import random
 from collections.abc import Callable, Iterator
 
 from studio.text.starter.facts import Fact
-from studio.text.starter.lexicon import COLOURS, LANGUAGES, NAMES, OBJECTS, PLACES, QUALITIES, Language
+from studio.text.starter.lexicon import LANGUAGES, Language
 from studio.text.starter.skills import LARGEST_ADDEND
 from studio.text.starter.split import Split
 from studio.text.starter.stories import make_story
 
-MIX = {
-    "portrait": 12,
-    "quiz": 12,
-    "story": 50,
-    "sums": 12,
-    "glossary": 10,
-    "counting": 2,
-    "drill": 2,
-    "pairs": 2,
-    "recital": 2,
-}
+MIX = {"portrait": 14, "quiz": 16, "story": 36, "sums": 14, "glossary": 16, "counting": 4}
 """How often each kind of document is drawn."""
 
 Writer = Callable[[Split, Language, random.Random], str]
@@ -63,14 +53,12 @@ def _quiz(split: Split, language: Language, rng: random.Random) -> str:
 
 def _story(split: Split, language: Language, rng: random.Random) -> str:
     """A story and everything one can ask about it."""
-    people = rng.choice((1, 2, 2, 3, 3))
-    story = make_story(people, rng)
-    pairs = story.questions(8, language, rng)
-    return "\n".join([story.text(language), *(line for pair in pairs for line in pair)])
+    story = make_story(rng)
+    return "\n".join([story.text(language), *(line for pair in story.questions(language, rng) for line in pair)])
 
 
 def _sums(split: Split, language: Language, rng: random.Random) -> str:
-    sums = rng.sample(split.training_sums, 12)
+    sums = rng.sample(split.all_sums, 12)
     return "\n".join(s.answer(language) for s in sums)
 
 
@@ -89,30 +77,6 @@ def _counting(split: Split, language: Language, rng: random.Random) -> str:
     return " ".join(str(number) for number in numbers)
 
 
-def _drill(split: Split, language: Language, rng: random.Random) -> str:
-    """A random list of words, said three times: copying is the root of reading."""
-    words = [name.text for name in NAMES]
-    words += [noun.eng if language == "eng" else noun.spa for noun in (*OBJECTS, *PLACES)]
-    words += [a.eng if language == "eng" else a.masculine for a in (*COLOURS, *QUALITIES)]
-    line = " ".join(rng.sample(words, rng.randrange(6, 20)))
-    return "\n".join([line] * 3)
-
-
-def _pairs(split: Split, language: Language, rng: random.Random) -> str:
-    """Names with things, then the same pairs in other orders: what belongs to whom."""
-    count = rng.randrange(2, 8)
-    things = [noun.eng if language == "eng" else noun.spa for noun in (*OBJECTS, *PLACES)]
-    things += [a.eng if language == "eng" else a.masculine for a in (*COLOURS, *QUALITIES)]
-    pairs = [f"{n.text} {t}" for n, t in zip(rng.sample(NAMES, count), rng.sample(things, count), strict=True)]
-    return "\n".join(pair for _ in range(3) for pair in rng.sample(pairs, count))
-
-
-def _recital(split: Split, language: Language, rng: random.Random) -> str:
-    """What several people do, said three times in different orders."""
-    said = [scene.sentence(language) for scene in make_story(rng.randrange(2, 7), rng).scenes]
-    return "\n".join("\n".join(rng.sample(said, len(said))) for _ in range(3))
-
-
 WRITERS: dict[str, Writer] = {
     "portrait": _portrait,
     "quiz": _quiz,
@@ -120,7 +84,4 @@ WRITERS: dict[str, Writer] = {
     "sums": _sums,
     "glossary": _glossary,
     "counting": _counting,
-    "drill": _drill,
-    "pairs": _pairs,
-    "recital": _recital,
 }

@@ -60,8 +60,8 @@ class Translation:
 
 
 def all_sums() -> list[Sum]:
-    """Every sum with a <= b."""
-    return [Sum(a, b) for a in range(1, LARGEST_ADDEND + 1) for b in range(a, LARGEST_ADDEND + 1)]
+    """Every sum, in both orders."""
+    return [Sum(a, b) for a in range(1, LARGEST_ADDEND + 1) for b in range(1, LARGEST_ADDEND + 1)]
 
 
 def all_translations() -> list[Translation]:

@@ -1,7 +1,7 @@
 """What is held out of the starter world's training text, and the evaluation cases made from it.
 
-A held-out fact is one wording of one question about one entity; a held-out sum or translation is kept out of
-training in every wording, order and language. Stories are fresh. Knows nothing of files or of training text.
+A held-out fact or sum is one wording of one question; its answer is taught through the other wordings. A held-out
+translation is kept out of training in every wording and language. Stories are fresh. Knows nothing of files.
 """
 
 import random
@@ -15,7 +15,6 @@ from studio.text.starter.lexicon import LANGUAGES, Language
 from studio.text.starter.skills import Sum, Translation, all_sums, all_translations
 from studio.text.starter.stories import STORY_KINDS, make_story
 
-HELD_OUT_SUMS = 30
 HELD_OUT_TRANSLATIONS = 60
 SHARES = {"story": 0.4, "fact": 0.25, "sum": 0.15, "translation": 0.2}
 """What part of the cases of a language each kind has; stories must stay at a third or more."""
@@ -42,7 +41,8 @@ class Split:
     world: World
     wordings: dict[tuple[str, str, Language], int]
     """(entity, fact kind, language) -> the index of its held-out question."""
-    sums: frozenset[tuple[int, int]]
+    sums: dict[tuple[Sum, Language], int]
+    """(sum, language) -> the index of its held-out question."""
     translations: frozenset[tuple[str, str]]
 
     def training_questions(self, fact: Fact, language: Language) -> list[str]:
@@ -55,10 +55,14 @@ class Split:
         return fact.questions(language)[self.wordings[fact.entity, fact.kind.name, language]]
 
     @cached_property
-    def training_sums(self) -> list[Sum]:
-        """Every sum, in both orders, that training may use."""
-        kept = [s for s in all_sums() if (s.a, s.b) not in self.sums]
-        return [Sum(*pair) for s in kept for pair in dict.fromkeys(((s.a, s.b), (s.b, s.a)))]
+    def all_sums(self) -> list[Sum]:
+        """Every sum, in both orders."""
+        return list(dict.fromkeys(sum_ for sum_, _ in self.sums))
+
+    def training_sum_questions(self, asked: Sum, language: Language) -> list[str]:
+        """The wordings of a sum that training may use."""
+        held_out = self.sums[asked, language]
+        return [q for index, q in enumerate(asked.questions(language)) if index != held_out]
 
     @cached_property
     def training_translations(self) -> list[Translation]:
@@ -74,7 +78,11 @@ def make_split(world: World, seed: int) -> Split:
         for fact in world.facts
         for language in LANGUAGES
     }
-    sums = frozenset((s.a, s.b) for s in rng.sample(all_sums(), HELD_OUT_SUMS))
+    sums = {
+        (asked, language): rng.randrange(len(asked.questions(language)))
+        for asked in all_sums()
+        for language in LANGUAGES
+    }
     phrases = rng.sample(all_translations(), HELD_OUT_TRANSLATIONS)
     return Split(world, wordings, sums, frozenset((t.adjective.eng, t.noun.eng) for t in phrases))
 
@@ -109,15 +117,16 @@ def _candidates(kind: str, split: Split, language: Language, rng: random.Random)
 
 
 def _stories(split: Split, language: Language, rng: random.Random) -> Iterator[Case]:
-    """Without end: stories of two and three people, every kind of question in turn."""
+    """Without end: fresh stories, every kind of question in turn."""
     turn = 0
     while True:
-        people = 2 + turn % 2
-        kind = STORY_KINDS[turn // 2 % len(STORY_KINDS)]
-        story = make_story(people, rng)
-        question, answer = rng.choice(story.scenes).ask(kind, language, rng)
+        story = make_story(rng)
+        scene = next((scene for scene in story.scenes if scene.kind == STORY_KINDS[turn % len(STORY_KINDS)]), None)
+        if scene is None:
+            continue
+        question, answer = scene.ask(language, rng)
         text = story.text(language)
-        yield Case("", language, "story", f"{text}\n{question}", answer, text)
+        yield Case("", language, "story", f"{text} {question}", answer, text)
         turn += 1
 
 
@@ -127,9 +136,9 @@ def _facts(split: Split, language: Language, rng: random.Random) -> Iterator[Cas
 
 
 def _sums(split: Split, language: Language, rng: random.Random) -> Iterator[Case]:
-    for a, b in rng.sample(sorted(split.sums), len(split.sums)):
-        held_out = Sum(a, b) if rng.random() < 0.5 else Sum(b, a)
-        yield Case("", language, "sum", rng.choice(held_out.questions(language)), held_out.answer(language))
+    for asked in rng.sample(split.all_sums, len(split.all_sums)):
+        question = asked.questions(language)[split.sums[asked, language]]
+        yield Case("", language, "sum", question, asked.answer(language))
 
 
 def _translations(split: Split, language: Language, rng: random.Random) -> Iterator[Case]:

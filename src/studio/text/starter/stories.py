@@ -1,17 +1,18 @@
-"""Short stories of one to three people, and the questions that only a reader of the story can answer.
+"""Short stories of one or two people, and the questions that only a reader of the story can answer.
 
-Every story is drawn fresh: who does what with which things changes each time, so nothing can be learnt by heart.
-Each sentence is a line of its own, as in a picture book. Knows nothing of files, splits or the world's fixed facts.
+Every story is drawn fresh: who does what, where and with what changes each time, so nothing can be learnt by heart.
+The deeds of a story are of different kinds, one of each, so a question is answered by finding the kind of thing that it
+asks for: the first step of reading. Knows nothing of files, splits or the world's fixed facts.
 """
 
 import random
 from dataclasses import dataclass
 
 from studio.text.starter import grammar
-from studio.text.starter.lexicon import COLOURS, NAMES, OBJECTS, VERBS, Adjective, Language, Noun, Verb
+from studio.text.starter.lexicon import ANIMALS, COLOURS, FOODS, NAMES, OBJECTS, PLACES, QUALITIES, Language
 
-STORY_KINDS = ("deed", "things", "who")
-"""What a story question asks for: what somebody does, with which things, or who does it."""
+LARGEST_PRICE = 40
+"""Somebody pays from 2 coins to this many."""
 
 OPENERS: dict[Language, tuple[str, ...]] = {
     "eng": (
@@ -35,18 +36,43 @@ OPENERS: dict[Language, tuple[str, ...]] = {
         "El invierno está cerca.",
     ),
 }
-_QUESTIONS: dict[Language, dict[str, tuple[str, ...]]] = {
-    "eng": {
-        "deed": ("What does {n} do?", "In the story, what does {n} do?", "What can you say about {n}?"),
-        "things": ("What does {n} {base}?", "Which things does {n} {base}?"),
-        "who": ("Who {verb} {things}?", "Do you know who {verb} {things}?"),
+
+_SENTENCES: dict[str, dict[Language, str]] = {
+    "place": {"eng": "{n} goes to {x}.", "spa": "{n} va {x}."},
+    "thing": {"eng": "{n} buys {x}.", "spa": "{n} compra {x}."},
+    "friend": {"eng": "{n} meets {x}.", "spa": "{n} encuentra a {x}."},
+    "animal": {"eng": "{n} sees {x}.", "spa": "{n} mira {x}."},
+    "food": {"eng": "{n} eats {x}.", "spa": "{n} come {x}."},
+    "price": {"eng": "{n} pays {x} coins.", "spa": "{n} paga {x} monedas."},
+}
+_QUESTIONS: dict[str, dict[Language, tuple[str, ...]]] = {
+    "place": {
+        "eng": ("Where does {n} go?", "To which place does {n} go?", "In the story, where does {n} go?"),
+        "spa": ("¿Adónde va {n}?", "¿A qué lugar va {n}?", "En la historia, ¿adónde va {n}?"),
     },
-    "spa": {
-        "deed": ("¿Qué hace {n}?", "En la historia, ¿qué hace {n}?", "¿Qué puedes decir de {n}?"),
-        "things": ("¿Qué {verb} {n}?", "¿Qué cosas {verb} {n}?"),
-        "who": ("¿Quién {verb} {things}?", "¿Sabes quién {verb} {things}?"),
+    "thing": {
+        "eng": ("What does {n} buy?", "Which thing does {n} buy?", "In the story, what does {n} buy?"),
+        "spa": ("¿Qué compra {n}?", "¿Qué cosa compra {n}?", "En la historia, ¿qué compra {n}?"),
+    },
+    "friend": {
+        "eng": ("Who does {n} meet?", "Which person does {n} meet?", "In the story, who does {n} meet?"),
+        "spa": ("¿A quién encuentra {n}?", "¿A qué persona encuentra {n}?", "En la historia, ¿a quién encuentra {n}?"),
+    },
+    "animal": {
+        "eng": ("What does {n} see?", "Which animal does {n} see?", "In the story, what does {n} see?"),
+        "spa": ("¿Qué mira {n}?", "¿Qué animal mira {n}?", "En la historia, ¿qué mira {n}?"),
+    },
+    "food": {
+        "eng": ("What does {n} eat?", "Which food does {n} eat?", "In the story, what does {n} eat?"),
+        "spa": ("¿Qué come {n}?", "¿Qué comida come {n}?", "En la historia, ¿qué come {n}?"),
+    },
+    "price": {
+        "eng": ("How many coins does {n} pay?", "How much does {n} pay?", "In the story, how much does {n} pay?"),
+        "spa": ("¿Cuántas monedas paga {n}?", "¿Cuánto paga {n}?", "En la historia, ¿cuánto paga {n}?"),
     },
 }
+STORY_KINDS = tuple(_SENTENCES)
+"""What somebody does, one sentence form each; a story has a kind at most once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +80,17 @@ class Scene:
     """One person does one thing."""
 
     name: str
-    verb: Verb
-    things: tuple[Adjective, Noun]
-
-    def words(self, language: Language) -> dict[str, str]:
-        """The placeholders of the question forms."""
-        return {
-            "n": self.name,
-            "verb": self.verb.eng if language == "eng" else self.verb.spa,
-            "base": self.verb.base,
-            "things": grammar.several(*self.things, language),
-        }
+    kind: str
+    said: dict[Language, str]
+    """What the sentence says of it, in each language."""
 
     def sentence(self, language: Language) -> str:
-        """`Mila buys red balls.`"""
-        return "{n} {verb} {things}.".format(**self.words(language))
+        """`Mila buys a red ball.`"""
+        return _SENTENCES[self.kind][language].format(n=self.name, x=self.said[language])
 
-    def ask(self, kind: str, language: Language, rng: random.Random) -> tuple[str, str]:
-        """A question of `kind`, and its answer, which is the sentence itself."""
-        question = rng.choice(_QUESTIONS[language][kind])
-        return question.format(**self.words(language)), self.sentence(language)
+    def ask(self, language: Language, rng: random.Random) -> tuple[str, str]:
+        """A question about it and its answer, which is the sentence itself."""
+        return rng.choice(_QUESTIONS[self.kind][language]).format(n=self.name), self.sentence(language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +101,36 @@ class Story:
     opener: int
 
     def text(self, language: Language) -> str:
-        """The story, a sentence a line."""
-        return "\n".join([OPENERS[language][self.opener], *(scene.sentence(language) for scene in self.scenes)])
+        """The story on one line."""
+        return " ".join([OPENERS[language][self.opener], *(scene.sentence(language) for scene in self.scenes)])
 
-    def questions(self, count: int, language: Language, rng: random.Random) -> list[tuple[str, str]]:
-        """Up to `count` different (scene, kind) questions in a random order."""
-        choices = [(scene, kind) for scene in self.scenes for kind in STORY_KINDS]
-        rng.shuffle(choices)
-        return [scene.ask(kind, language, rng) for scene, kind in choices[:count]]
+    def questions(self, language: Language, rng: random.Random) -> list[tuple[str, str]]:
+        """A question about each scene with its answer, in a random order."""
+        return [scene.ask(language, rng) for scene in rng.sample(self.scenes, len(self.scenes))]
 
 
-def make_story(people: int, rng: random.Random) -> Story:
-    """A fresh story: no two of its people share a verb, a colour or a thing."""
-    names, verbs = rng.sample(NAMES, people), rng.sample(VERBS, people)
-    things = zip(rng.sample(COLOURS, people), rng.sample(OBJECTS, people), strict=True)
-    scenes = tuple(Scene(n.text, v, o) for n, v, o in zip(names, verbs, things, strict=True))
+def make_story(rng: random.Random) -> Story:
+    """A fresh story of three to five scenes about one or two people."""
+    first, second, friend = rng.sample(NAMES, 3)
+    people = (first,) if rng.random() < 0.5 else (first, second)
+    kinds = rng.sample(STORY_KINDS, rng.randint(3, 5))
+    scenes = tuple(Scene(rng.choice(people).text, kind, _said(kind, friend.text, rng)) for kind in kinds)
     return Story(scenes, rng.randrange(len(OPENERS["eng"])))
+
+
+def _said(kind: str, friend: str, rng: random.Random) -> dict[Language, str]:
+    if kind == "friend":
+        return {"eng": friend, "spa": friend}
+    if kind == "price":
+        coins = str(rng.randint(2, LARGEST_PRICE))
+        return {"eng": coins, "spa": coins}
+    if kind == "food":
+        one, other = rng.sample(FOODS, 2)
+        return {"eng": f"{one.eng} with {other.eng}", "spa": f"{one.spa} con {other.spa}"}
+    if kind == "place":
+        quality, place = rng.choice(QUALITIES), rng.choice(PLACES)
+        spanish = grammar.definite(quality, place, "spa")
+        to = f"al {spanish.removeprefix('el ')}" if spanish.startswith("el ") else f"a {spanish}"
+        return {"eng": grammar.definite(quality, place, "eng"), "spa": to}
+    colour, noun = rng.choice(COLOURS), rng.choice(OBJECTS if kind == "thing" else ANIMALS)
+    return {"eng": grammar.indefinite(colour, noun, "eng"), "spa": grammar.indefinite(colour, noun, "spa")}
