@@ -24,7 +24,7 @@ from studio.text.starter.prose import documents
 from studio.text.starter.split import Split, make_cases, make_split
 
 PRETRAIN_BYTES = 3_000_000
-CONVERSATIONS = 12_000
+CONVERSATIONS = 16_000
 PREFERENCES = 2_000
 CASES_PER_LANGUAGE = 200
 MANIFEST = "starter.json"
