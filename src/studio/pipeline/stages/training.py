@@ -209,7 +209,7 @@ def _train_once(context: RunContext, plan: Plan, directory: Path) -> TrainingOut
     outcome = context.seams.train(job, emit=context.emit, stop=context.stop)
     if outcome.interrupted:
         raise Interrupted(
-            f"stopped by {context.stop.reason} in {plan.train.stage} after step {outcome.steps}; the checkpoint is kept",
+            f"stopped by {context.stop.reason} in {plan.train.stage}, step {outcome.steps}; the checkpoint is kept",
             where=str(outcome.last),
             remedy=f"studio pipeline resume {context.run_id[:8]}",
         )
