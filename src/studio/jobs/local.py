@@ -24,8 +24,8 @@ DEFAULT_GRACE_S = 10.0
 POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""What a worker gets unless the user set it. By default an arithmetic thread that waits for another one spins; where two
-programs share the cores, each spins while the other should work, and both get fifty times slower."""
+"""What a worker gets unless the user set it. By default an arithmetic thread that waits for another one spins; where
+two programs share the cores, each spins while the other should work, and both get fifty times slower."""
 
 
 class LocalLauncher:
