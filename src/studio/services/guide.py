@@ -66,9 +66,7 @@ class TrainingDocumentation(Frozen):
 
     def help_for(self, error_type: str) -> TroubleshootingEntry | None:
         """The entry that explains a pipeline's error type, or None for a type the guide does not know."""
-        return next(
-            (e for e in self.troubleshooting_guide if error_type in e.error_types), None
-        )
+        return next((e for e in self.troubleshooting_guide if error_type in e.error_types), None)
 
 
 def guide_path() -> Path:
@@ -101,12 +99,7 @@ def parse_guide(markdown: str) -> TrainingDocumentation:
         DataError: a link leads to no section, or the glossary or the troubleshooting part is missing.
     """
     parts = _ANCHOR.split(markdown)
-    bodies = {
-        anchor: (title, body)
-        for anchor, title, body in zip(
-            parts[1::3], parts[2::3], parts[3::3], strict=True
-        )
-    }
+    bodies = {anchor: (title, body) for anchor, title, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)}
     missing = [name for name in _APPENDICES if name not in bodies]
     dangling = sorted({link for link in _LINK.findall(markdown) if link not in bodies})
     if missing or dangling:
@@ -114,16 +107,10 @@ def parse_guide(markdown: str) -> TrainingDocumentation:
             f"the guide has no section {', '.join(missing + dangling)}",
             where="training-guide.md",
         )
-    chapters = {
-        name: value for name, value in bodies.items() if name not in _APPENDICES
-    }
+    chapters = {name: value for name, value in bodies.items() if name not in _APPENDICES}
     return TrainingDocumentation(
-        sections=tuple(
-            _section(name, title, body) for name, (title, body) in chapters.items()
-        ),
-        cross_references={
-            name: _links(body, without=name) for name, (_, body) in bodies.items()
-        },
+        sections=tuple(_section(name, title, body) for name, (title, body) in chapters.items()),
+        cross_references={name: _links(body, without=name) for name, (_, body) in bodies.items()},
         glossary=dict(_TERM.findall(bodies["glossary"][1])),
         troubleshooting_guide=tuple(_entries(bodies["troubleshooting"][1])),
     )
@@ -166,8 +153,4 @@ def _entries(body: str) -> list[TroubleshootingEntry]:
 
 def _bullets(text: str, heading: str) -> tuple[str, ...]:
     _, _, after = text.partition(heading + "\n")
-    return tuple(
-        line[2:]
-        for line in after.split("\n\n", 1)[0].splitlines()
-        if line.startswith("- ")
-    )
+    return tuple(line[2:] for line in after.split("\n\n", 1)[0].splitlines() if line.startswith("- "))
