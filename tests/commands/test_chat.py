@@ -138,7 +138,9 @@ def test_a_real_terminal(tmp_path: Path) -> None:
         os.write(ours, b"/params max_tokens=5 temperature=0\r")
         read_until(ours, "max_tokens=5")
         os.write(ours, b"hello\r")
-        assert "context left" in read_until(ours, "context left")
+        shown = read_until(ours, "context left")
+        if "you" not in shown.partition("context left")[2]:
+            read_until(ours, "you")  # a key between two prompts goes to the terminal, not to the prompt
         os.write(ours, b"\x04")
         assert process.wait(20) == 0
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from studio.text.starter.facts import PERSON_KINDS
 from studio.text.starter.lexicon import LANGUAGES, NAMES, Language
-from studio.text.starter.prose import ask_and_answer
+from studio.text.starter.prose import PARALLEL_SHARE, ask_and_answer
 from studio.text.starter.skills import SMALL_TALK, UNKNOWN
 from studio.text.starter.split import Split
 from studio.text.starter.stories import make_story
@@ -63,7 +63,7 @@ def _unknown(split: Split, language: Language, rng: random.Random) -> str:
 
 def _story_turns(language: Language, rng: random.Random) -> list[Turn]:
     """A story with the first question, then more questions about it."""
-    story = make_story(rng)
+    story = make_story(rng, parallel=rng.random() < PARALLEL_SHARE)
     (question, answer), *rest = story.questions(language, rng)
     return [(f"{story.text(language)} {question}", answer), *rest]
 

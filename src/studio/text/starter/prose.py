@@ -15,6 +15,9 @@ from studio.text.starter.stories import make_story
 MIX = {"portrait": 14, "quiz": 16, "story": 36, "sums": 14, "glossary": 16, "counting": 4}
 """How often each kind of document is drawn."""
 
+PARALLEL_SHARE = 0.4
+"""The part of the stories in which two people do the same kinds of things."""
+
 Writer = Callable[[Split, Language, random.Random], str]
 
 
@@ -53,7 +56,7 @@ def _quiz(split: Split, language: Language, rng: random.Random) -> str:
 
 def _story(split: Split, language: Language, rng: random.Random) -> str:
     """A story and everything one can ask about it."""
-    story = make_story(rng)
+    story = make_story(rng, parallel=rng.random() < PARALLEL_SHARE)
     return "\n".join([story.text(language), *(line for pair in story.questions(language, rng) for line in pair)])
 
 

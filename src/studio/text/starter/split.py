@@ -16,7 +16,7 @@ from studio.text.starter.skills import Sum, Translation, all_sums, all_translati
 from studio.text.starter.stories import STORY_KINDS, make_story
 
 HELD_OUT_TRANSLATIONS = 60
-SHARES = {"story": 0.4, "fact": 0.25, "sum": 0.15, "translation": 0.2}
+SHARES = {"story": 0.35, "parallel": 0.15, "fact": 0.2, "sum": 0.1, "translation": 0.2}
 """What part of the cases of a language each kind has; stories must stay at a third or more."""
 LARGEST_ANSWER_SHARE = 0.02
 """No answer may be right for more than this part of a language's cases: the chance bound."""
@@ -112,7 +112,13 @@ def case_fields(case: Case) -> tuple[Language, str, str, str, str]:
 
 
 def _candidates(kind: str, split: Split, language: Language, rng: random.Random) -> Iterator[Case]:
-    makers = {"story": _stories, "fact": _facts, "sum": _sums, "translation": _translations}
+    makers = {
+        "story": _stories,
+        "parallel": _parallel_stories,
+        "fact": _facts,
+        "sum": _sums,
+        "translation": _translations,
+    }
     return makers[kind](split, language, rng)
 
 
@@ -128,6 +134,15 @@ def _stories(split: Split, language: Language, rng: random.Random) -> Iterator[C
         text = story.text(language)
         yield Case("", language, "story", f"{text} {question}", answer, text)
         turn += 1
+
+
+def _parallel_stories(split: Split, language: Language, rng: random.Random) -> Iterator[Case]:
+    """Without end: fresh stories in which the name in the question decides between two people."""
+    while True:
+        story = make_story(rng, parallel=True)
+        question, answer = rng.choice(story.scenes).ask(language, rng)
+        text = story.text(language)
+        yield Case("", language, "parallel", f"{text} {question}", answer, text)
 
 
 def _facts(split: Split, language: Language, rng: random.Random) -> Iterator[Case]:

@@ -1,8 +1,8 @@
 """Short stories of one or two people, and the questions that only a reader of the story can answer.
 
 Every story is drawn fresh: who does what, where and with what changes each time, so nothing can be learnt by heart.
-The deeds of a story are of different kinds, one of each, so a question is answered by finding the kind of thing that it
-asks for: the first step of reading. Knows nothing of files, splits or the world's fixed facts.
+In a plain story each deed is of another kind, so a question is answered by finding the kind of thing it asks for. In a
+parallel story two people do the same kinds of things, and the name decides. Knows nothing of files, splits or facts.
 """
 
 import random
@@ -109,13 +109,29 @@ class Story:
         return [scene.ask(language, rng) for scene in rng.sample(self.scenes, len(self.scenes))]
 
 
-def make_story(rng: random.Random) -> Story:
-    """A fresh story of three to five scenes about one or two people."""
+def make_story(rng: random.Random, *, parallel: bool = False) -> Story:
+    """A fresh story about one or two people: three to five deeds of different kinds, or two kinds by both of them."""
     first, second, friend = rng.sample(NAMES, 3)
+    opener = rng.randrange(len(OPENERS["eng"]))
+    if parallel:
+        return Story(_parallel_scenes(first.text, second.text, rng), opener)
     people = (first,) if rng.random() < 0.5 else (first, second)
     kinds = rng.sample(STORY_KINDS, rng.randint(3, 5))
     scenes = tuple(Scene(rng.choice(people).text, kind, _said(kind, friend.text, rng)) for kind in kinds)
-    return Story(scenes, rng.randrange(len(OPENERS["eng"])))
+    return Story(scenes, opener)
+
+
+def _parallel_scenes(one: str, other: str, rng: random.Random) -> tuple[Scene, ...]:
+    """Two kinds of deeds, each done by both with different things, in a random order."""
+    scenes = []
+    for kind in rng.sample(STORY_KINDS, 2):
+        friends = rng.sample([name.text for name in NAMES if name.text not in (one, other)], 2)
+        said = _said(kind, friends[0], rng)
+        differs = _said(kind, friends[1], rng)
+        while differs == said:
+            differs = _said(kind, friends[1], rng)
+        scenes += [Scene(one, kind, said), Scene(other, kind, differs)]
+    return tuple(rng.sample(scenes, len(scenes)))
 
 
 def _said(kind: str, friend: str, rng: random.Random) -> dict[Language, str]:
