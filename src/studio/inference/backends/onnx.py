@@ -115,7 +115,7 @@ def _open_session(graph: Path, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Waiting threads sleep: spinning is a fifth faster alone, and several times slower beside a training on the same cores.
+    # Waiting threads sleep: spinning is a fifth faster alone, and several times slower beside training on these cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
