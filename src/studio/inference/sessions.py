@@ -17,8 +17,8 @@ from studio.config.generation import GenerationParams, check_prompt
 from studio.core.clock import utc_now
 from studio.core.errors import ConflictError, DataError, LimitError, NotFoundError, StudioError
 from studio.core.ids import new_id
-from studio.core.states import TransitionTable
 from studio.inference.engine import Engine
+from studio.inference.session_state import INFERENCE_STATES, InferenceState
 from studio.inference.streams import Generation, Stream, Token
 from studio.text.templates import render_chat
 from studio.text.tokenizers import Tokenizer
@@ -32,33 +32,6 @@ class MessageRole(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     SYSTEM = "system"
-
-
-class InferenceState(StrEnum):
-    """Spec 001, inference session lifecycle."""
-
-    CREATED = "Created"
-    MODEL_LOADED = "Model Loaded"
-    READY = "Ready"
-    PROCESSING = "Processing"
-    STREAMING = "Streaming"
-    COMPLETE = "Complete"
-    ERROR = "Error"
-
-
-INFERENCE_STATES: TransitionTable[InferenceState] = TransitionTable(
-    "inference session",
-    InferenceState.CREATED,
-    {
-        InferenceState.CREATED: [InferenceState.MODEL_LOADED, InferenceState.ERROR],
-        InferenceState.MODEL_LOADED: [InferenceState.READY, InferenceState.ERROR],
-        InferenceState.READY: [InferenceState.PROCESSING, InferenceState.ERROR],
-        InferenceState.PROCESSING: [InferenceState.STREAMING, InferenceState.COMPLETE, InferenceState.ERROR],
-        InferenceState.STREAMING: [InferenceState.COMPLETE, InferenceState.ERROR],
-        InferenceState.COMPLETE: [InferenceState.READY],
-        InferenceState.ERROR: [InferenceState.READY],
-    },
-)
 
 
 @dataclass(frozen=True, slots=True)

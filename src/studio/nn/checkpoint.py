@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from studio.core.fsio import (
     sweep_staging,
     sync_directory,
 )
-from studio.core.states import TransitionTable
 from studio.nn.checkpoint_files import (
     check_files,
     checksum_of,
@@ -51,6 +49,7 @@ from studio.nn.checkpoint_files import (
     write_tensors,
     write_tree,
 )
+from studio.nn.checkpoint_state import LIFECYCLE, CheckpointState
 from studio.nn.gpt import GPT
 
 FORMAT_VERSION = "1.0.0"
@@ -59,27 +58,6 @@ WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 MARGIN_BYTES = 2 << 20
 """Room asked for beyond the tensors: JSON files, file system blocks."""
-
-
-class CheckpointState(StrEnum):
-    """Spec 001, ModelCheckpoint."""
-
-    CREATED = "Created"
-    SAVED = "Saved"
-    LOADED = "Loaded"
-    VALIDATED = "Validated"
-
-
-LIFECYCLE: TransitionTable[CheckpointState] = TransitionTable(
-    "checkpoint",
-    CheckpointState.CREATED,
-    {
-        CheckpointState.CREATED: [CheckpointState.SAVED],
-        CheckpointState.SAVED: [CheckpointState.LOADED],
-        CheckpointState.LOADED: [CheckpointState.VALIDATED],
-        CheckpointState.VALIDATED: [CheckpointState.SAVED],
-    },
-)
 
 
 @dataclass(frozen=True, slots=True)

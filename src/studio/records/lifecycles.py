@@ -1,13 +1,43 @@
 """Every lifecycle: the states of each kind of thing and which may follow which.
 
-Specs 000, 001 and 003, and DESIGN §3 for what spec 004 leaves open; states are written as the specs spell them. Where a
-lower floor judges its own states (checkpoints, inference sessions), its table says the same as the one here; a test
-compares them. This module knows tables only: `records.repositories` enforces them.
+Specs 000, 001 and 003, and DESIGN §3 for what spec 004 leaves open; states are written as the specs spell them. What a
+lower floor judges by itself (tokenizers, checkpoints, inference sessions) has its table there, and it is the one here.
+This module knows tables only: `records.repositories` enforces them.
 """
 
 from enum import StrEnum
 
 from studio.core.states import TransitionTable
+from studio.inference.session_state import INFERENCE_STATES as INFERENCE_SESSION
+from studio.nn.checkpoint_state import LIFECYCLE as CHECKPOINT
+from studio.nn.checkpoint_state import CheckpointState
+from studio.text.tokenizer_state import TOKENIZER_STATES as TOKENIZER
+from studio.text.tokenizer_state import TokenizerState
+
+__all__ = [
+    "AB_TEST",
+    "CHECKPOINT",
+    "DATASET",
+    "EXPERIMENT",
+    "FINETUNE",
+    "INFERENCE_SESSION",
+    "MODEL",
+    "PIPELINE",
+    "PROJECT",
+    "TOKENIZER",
+    "TRAINING_SESSION",
+    "ABTestStatus",
+    "CheckpointState",
+    "DatasetStatus",
+    "ExperimentStatus",
+    "FinetuneStatus",
+    "ModelStatus",
+    "PipelinePhase",
+    "ProjectStatus",
+    "RunStatus",
+    "TokenizerState",
+    "TrainingSessionState",
+]
 
 
 class ProjectStatus(StrEnum):
@@ -77,48 +107,6 @@ FINETUNE: TransitionTable[FinetuneStatus] = TransitionTable(
 )
 
 
-class TokenizerState(StrEnum):
-    """Spec 001, Tokenizer."""
-
-    UNTRAINED = "Untrained"
-    TRAINING = "Training"
-    TRAINED = "Trained"
-    LOADED = "Loaded"
-
-
-TOKENIZER: TransitionTable[TokenizerState] = TransitionTable(
-    "tokenizer",
-    TokenizerState.UNTRAINED,
-    {
-        TokenizerState.UNTRAINED: [TokenizerState.TRAINING],
-        TokenizerState.TRAINING: [TokenizerState.TRAINED],
-        TokenizerState.TRAINED: [TokenizerState.LOADED],
-        TokenizerState.LOADED: [],
-    },
-)
-
-
-class CheckpointState(StrEnum):
-    """Spec 001, ModelCheckpoint; "In Use" is a validated one at work, no state of its own."""
-
-    CREATED = "Created"
-    SAVED = "Saved"
-    LOADED = "Loaded"
-    VALIDATED = "Validated"
-
-
-CHECKPOINT: TransitionTable[CheckpointState] = TransitionTable(
-    "checkpoint",
-    CheckpointState.CREATED,
-    {
-        CheckpointState.CREATED: [CheckpointState.SAVED],
-        CheckpointState.SAVED: [CheckpointState.LOADED],
-        CheckpointState.LOADED: [CheckpointState.VALIDATED],
-        CheckpointState.VALIDATED: [CheckpointState.SAVED],
-    },
-)
-
-
 class TrainingSessionState(StrEnum):
     """Spec 001, Training Session Lifecycle."""
 
@@ -141,36 +129,6 @@ TRAINING_SESSION: TransitionTable[TrainingSessionState] = TransitionTable(
         _S.COMPLETED: [],
         _S.INTERRUPTED: [_S.RESUMED],
         _S.RESUMED: [_S.TRAINING],
-    },
-)
-
-
-class InferenceSessionState(StrEnum):
-    """Spec 001, Inference Session Lifecycle."""
-
-    CREATED = "Created"
-    MODEL_LOADED = "Model Loaded"
-    READY = "Ready"
-    PROCESSING = "Processing"
-    STREAMING = "Streaming"
-    COMPLETE = "Complete"
-    ERROR = "Error"
-
-
-_I = InferenceSessionState
-INFERENCE_SESSION: TransitionTable[InferenceSessionState] = TransitionTable(
-    "inference session",
-    _I.CREATED,
-    {
-        _I.CREATED: [_I.MODEL_LOADED, _I.ERROR],
-        _I.MODEL_LOADED: [_I.READY, _I.ERROR],
-        _I.READY: [_I.PROCESSING, _I.ERROR],
-        # an answer without any text completes without streaming
-        _I.PROCESSING: [_I.STREAMING, _I.COMPLETE, _I.ERROR],
-        _I.STREAMING: [_I.COMPLETE, _I.ERROR],
-        # a conversation goes on after an answer, and after a failed one
-        _I.COMPLETE: [_I.READY],
-        _I.ERROR: [_I.READY],
     },
 )
 

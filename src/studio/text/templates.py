@@ -14,21 +14,12 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from studio.core.errors import DataError
+from studio.text.chat_template import CHAT_TEMPLATE
 from studio.text.tokenizers import Tokenizer
 
-ROLES = ("system", "user", "assistant")
+__all__ = ["CHAT_TEMPLATE", "check_messages", "render_chat", "render_jinja", "render_training"]
 
-CHAT_TEMPLATE = (
-    "{{ '<|bos|>' }}"
-    "{% for message in messages %}"
-    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
-    "{{ raise_exception('unknown role: ' + message['role']) }}"
-    "{% endif %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-"""What tokenizer_config.json carries."""
+ROLES = ("system", "user", "assistant")
 
 Message = Mapping[str, str]
 

@@ -14,7 +14,6 @@ import heapq
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,9 @@ from tokenizers import pre_tokenizers
 
 from studio.core.errors import DataError, IntegrityError, NotFoundError, UsageError
 from studio.core.fsio import atomic_write_json, atomic_write_text, sha256_bytes
-from studio.core.states import TransitionTable
+from studio.text.chat_template import CHAT_TEMPLATE
 from studio.text.tokenizer_files import check_document, merge_pair, read_config, read_document, special_tokens_map
+from studio.text.tokenizer_state import TOKENIZER_STATES, TokenizerState
 from studio.text.vocabularies import BYTE_TOKENS, ESCAPE, SPACE, SPECIAL_TOKENS, SPECIALS, train_backend
 
 if TYPE_CHECKING:
@@ -35,27 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["SPECIALS", "SPECIAL_TOKENS", "StreamDecoder", "Tokenizer", "TokenizerState", "train_tokenizer"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-
-
-class TokenizerState(StrEnum):
-    """Spec 001, Tokenizer, state transitions."""
-
-    UNTRAINED = "Untrained"
-    TRAINING = "Training"
-    TRAINED = "Trained"
-    LOADED = "Loaded"
-
-
-TOKENIZER_STATES: TransitionTable[TokenizerState] = TransitionTable(
-    "tokenizer",
-    TokenizerState.UNTRAINED,
-    {
-        TokenizerState.UNTRAINED: [TokenizerState.TRAINING],
-        TokenizerState.TRAINING: [TokenizerState.TRAINED],
-        TokenizerState.TRAINED: [TokenizerState.LOADED],
-        TokenizerState.LOADED: [],
-    },
-)
 
 
 class Tokenizer:
@@ -227,7 +206,6 @@ class Tokenizer:
         atomic_write_json(directory / "special_tokens_map.json", special_tokens_map())
 
     def _config(self) -> dict[str, Any]:
-        from studio.text.templates import CHAT_TEMPLATE  # templates import this module
 
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -32,7 +32,9 @@ def _rule(line: int, name: str, what: str, built: str, test: str) -> Entry:
 
 
 def _move(line: int, name: str, what: str) -> Entry:
-    return Entry(f"001 InferenceSession {name}", line, what, f"{_SESSIONS}:INFERENCE_STATES", _EVERY_PAIR)
+    return Entry(
+        f"001 InferenceSession {name}", line, what, "studio.inference.session_state:INFERENCE_STATES", _EVERY_PAIR
+    )
 
 
 def _metric(line: int, name: str, what: str) -> Entry:

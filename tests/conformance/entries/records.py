@@ -55,24 +55,11 @@ RECORDS = [
 ]
 
 LIFECYCLES = [
-    _move("001", 35, "ModelCheckpoint", "Created→Saved", "CHECKPOINT"),
-    _move("001", 36, "ModelCheckpoint", "Saved→Loaded", "CHECKPOINT"),
-    _move("001", 37, "ModelCheckpoint", "Loaded→Validated", "CHECKPOINT"),
-    _move("001", 289, "ModelCheckpoint", "Validated→Saved", "CHECKPOINT"),
-    *(
-        _move("001", 86, "Tokenizer", move, "TOKENIZER")
-        for move in ("Untrained→Training", "Training→Trained", "Trained→Loaded")
-    ),
     _move("001", 294, "TrainingSession", "Initialized→Training", "TRAINING_SESSION"),
     _move("001", 294, "TrainingSession", "Training→Saved", "TRAINING_SESSION"),
     _move("001", 294, "TrainingSession", "→Completed", "TRAINING_SESSION"),
     _move("001", 296, "TrainingSession", "→Interrupted", "TRAINING_SESSION"),
     _move("001", 298, "TrainingSession", "Interrupted→Resumed", "TRAINING_SESSION"),
-    *(
-        _move("001", 303, "InferenceSession", move, "INFERENCE_SESSION")
-        for move in ("Created→Loaded", "Loaded→Ready", "Ready→Processing", "Processing→Streaming", "Streaming→Complete")
-    ),
-    _move("001", 305, "InferenceSession", "→Error", "INFERENCE_SESSION"),
     *(
         _move("003", line, "PipelineStatus", f"{phase}→{following}", "PIPELINE")
         for line, phase, after in (

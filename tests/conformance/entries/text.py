@@ -19,16 +19,17 @@ _TOKENIZER = [
     (81, "Tokenizer special tokens in vocab", "each with its own id", "Tokenizer.load", _HARMED),
     (82, "Tokenizer vocab size matches", "no token twice", "Tokenizer.load", "test_twice_named_token_is_refused"),
     (83, "Tokenizer merges valid", "both parts and the whole are tokens", "Tokenizer.load", _HARMED),
-    *(
-        (
-            86,
-            f"Tokenizer {move}",
-            "one move of its lifecycle",
-            "TOKENIZER_STATES",
-            "test_a_tokenizer_goes_through_its_states",
-        )
-        for move in ("Untrained→Training", "Training→Trained", "Trained→Loaded")
-    ),
+]
+
+_MOVES = [
+    Entry(
+        f"001 Tokenizer {move}",
+        86,
+        f"one move of its lifecycle: {move}",
+        "studio.text.tokenizer_state:TOKENIZER_STATES",
+        f"{TOKENIZERS}test_a_tokenizer_goes_through_its_states",
+    )
+    for move in ("Untrained→Training", "Training→Trained", "Trained→Loaded")
 ]
 
 _MANIFEST = "test_manifest_says_what_it_is_made_of"
@@ -81,6 +82,7 @@ _SOURCE = [
 ]
 
 ENTRIES = [
+    *_MOVES,
     *(
         Entry(f"001 {name}", line, what, f"studio.text.tokenizers:{built}", TOKENIZERS + test)
         for line, name, what, built, test in _TOKENIZER

@@ -92,7 +92,7 @@ ENTRIES = [
         f"{_UNIT}::test_another_major_format_is_refused",
     ),
     *(
-        Entry(f"001 ModelCheckpoint {move}", line, move, f"{_CHECKPOINT}:LIFECYCLE", _PAIRS)
+        Entry(f"001 ModelCheckpoint {move}", line, move, "studio.nn.checkpoint_state:LIFECYCLE", _PAIRS)
         for line, move in (
             (35, "Created→Saved"),
             (36, "Saved→Loaded"),
