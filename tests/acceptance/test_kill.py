@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from studio.nn import checkpoint as checkpoints
+from tests.tools import require_tool
 from tests.training.forks import ForkServer
 from tests.training.world import World, build_world
 
@@ -140,9 +141,8 @@ def test_sigterm_leaves_a_valid_checkpoint_within_ten_seconds(forks: ForkServer,
     assert weights(out) == weights(unkilled)
 
 
-def test_compiled_runs_resume_to_the_same_weights(forks: ForkServer, world: World, long: bool) -> None:
-    if not long:
-        pytest.skip("the compiler takes half a minute: long form only")
+def test_compiled_runs_resume_to_the_same_weights(forks: ForkServer, world: World) -> None:
+    require_tool("c++")
     for precision in ("fp32", "auto"):
         config = {"compile": "on", "precision": precision}
         whole, killed = world.root / f"compiled-{precision}", world.root / f"compiled-{precision}-killed"

@@ -29,7 +29,8 @@ def conversations(split: Split, seed: int, count: int) -> Iterator[tuple[Languag
     for index in range(count):
         language = LANGUAGES[index % len(LANGUAGES)]
         if rng.random() < STORY_SHARE:
-            yield language, "story", _story_turns(language, rng)
+            before = [turn(split, language, rng) for _ in range(rng.choice((0, 0, 1, 2)))]
+            yield language, "story", [*before, *_story_turns(language, rng)]
         else:
             yield language, "mixed", [turn(split, language, rng) for _ in range(6)]
 
