@@ -192,6 +192,18 @@ def test_leaving_an_answer_keeps_what_was_said(engine: Engine) -> None:
     assert session.reply("and now?").generation.completion_tokens > 0
 
 
+def test_an_answer_that_nobody_listens_to_can_be_cancelled(engine: Engine) -> None:
+    session = InferenceSession(engine, params=GenerationParams(temperature=0, max_tokens=60))
+    session.ask("hello")
+    with pytest.raises(ConflictError, match="cancel it"):
+        session.ask("again")
+    session.cancel()
+    assert session.state is InferenceState.COMPLETE
+    assert session.last_reply is not None
+    assert session.last_reply.generation.finish_reason in ("cancelled", "stop", "length")
+    assert session.reply("once more").generation.ids
+
+
 def test_a_message_that_does_not_fit_is_not_kept_and_the_session_recovers(engine: Engine) -> None:
     session = InferenceSession(engine, params=GenerationParams(temperature=0, max_tokens=8))
     with pytest.raises(LimitError):

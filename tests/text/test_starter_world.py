@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from studio.core.errors import UsageError
+from studio.core.fsio import sha256_json
 from studio.text.starter import grammar
 from studio.text.starter.facts import make_world
 from studio.text.starter.lexicon import (
@@ -27,7 +28,13 @@ from studio.text.starter.lexicon import (
 )
 from studio.text.starter.scoring import Case, chance, read_cases
 from studio.text.starter.split import make_split
-from studio.text.starter.world import CASES_PER_LANGUAGE, PRETRAIN_BYTES, StarterManifest, generate_starter
+from studio.text.starter.world import (
+    CASES_PER_LANGUAGE,
+    GENERATOR_VERSION,
+    PRETRAIN_BYTES,
+    StarterManifest,
+    generate_starter,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -65,6 +72,12 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     other = generate_starter(tmp_path / "c", seed=8, scale=0.02)
     assert not set(first.files.values()) & set(other.files.values())
+
+
+def test_other_bytes_come_with_another_generator_version(tmp_path: Path) -> None:
+    """When this fails, raise GENERATOR_VERSION and write the new hash here: kept worlds must not pass for new ones."""
+    files = generate_starter(tmp_path, seed=7, scale=0.02).files
+    assert (GENERATOR_VERSION, sha256_json(files)[:16]) == (2, "ec65350d912716ba")
 
 
 def test_a_smaller_world_has_all_held_out_cases(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ class InferenceSession:
         self.conversation.restart(system)
         self._become(InferenceState.READY)
         self._stream: Stream | None = None
+        self._unheard: View | None = None  # of an answer whose iterator has not been started
         self.last_reply: Reply | None = None
 
     def ask(self, content: str) -> Iterator[Token]:
@@ -201,7 +202,7 @@ class InferenceSession:
         if self.state is not InferenceState.READY:
             raise ConflictError(f"the session is {self.state}", remedy="Wait for the answer, or cancel it.")
         stream, view = self._submit(content)
-        self._stream = stream
+        self._stream, self._unheard = stream, view
         return self._relay(stream, view)
 
     def reply(self, content: str) -> Reply:
@@ -212,9 +213,11 @@ class InferenceSession:
         return self.last_reply
 
     def cancel(self) -> None:
-        """Stop the answer within one step."""
+        """Stop the answer within one step; one that nobody has begun to listen to is over with it."""
         if self._stream is not None:
             self._stream.cancel()
+            if self._unheard is not None:
+                self._finish(self._stream, self._unheard)
 
     def _become(self, wanted: InferenceState) -> None:
         self.state = INFERENCE_STATES.check(self.state, wanted)
@@ -233,6 +236,7 @@ class InferenceSession:
             raise
 
     def _relay(self, stream: Stream, view: View) -> Iterator[Token]:
+        self._unheard = None
         try:
             for token in stream:
                 if self.state is InferenceState.PROCESSING:
@@ -254,7 +258,7 @@ class InferenceSession:
         message = conversation.add(MessageRole.ASSISTANT, generation.text) if generation.text else None
         conversation.context_window = [*view.ids, *generation.ids][: conversation.context_len]
         self.last_reply = Reply(message, generation, view.dropped_messages, conversation.context_left())
-        self._stream = None
+        self._stream = self._unheard = None
         self._become(InferenceState.COMPLETE)
 
 

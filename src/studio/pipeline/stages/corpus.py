@@ -64,9 +64,9 @@ def _materialise(context: RunContext, number: int, source: DataSource) -> tuple[
 
 def starter_world(context: RunContext) -> Artefact:
     """The generated world: pretraining text, conversations, preferences and held-out questions."""
-    from studio.text.starter.world import generate_starter
+    from studio.text.starter.world import GENERATOR_VERSION, generate_starter
 
-    inputs = {"seed": context.config.seed, "scale": context.config.starter_scale}
+    inputs = {"seed": context.config.seed, "scale": context.config.starter_scale, "generator": GENERATOR_VERSION}
 
     def build(directory: Path) -> dict[str, Any]:
         generate_starter(directory, seed=context.config.seed, scale=context.config.starter_scale)
@@ -93,10 +93,10 @@ def downloaded(context: RunContext, number: int, source: DataSource) -> Path:
     return context.ensure(stage, build).path / name
 
 
-def content_hash(path: Path) -> str | dict[str, str]:
-    """SHA-256 of a file, or of every file below a folder by relative name."""
+def content_hash(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of every file below a folder, by name: documents take their ids and languages from it."""
     if path.is_file():
-        return sha256_file(path)
+        return {path.name: sha256_file(path)}
     return {file.relative_to(path).as_posix(): sha256_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 

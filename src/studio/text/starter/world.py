@@ -23,6 +23,8 @@ from studio.text.starter.lexicon import LANGUAGES
 from studio.text.starter.prose import documents
 from studio.text.starter.split import Split, make_cases, make_split
 
+GENERATOR_VERSION = 2
+"""Raised whenever the same seed writes other bytes, so that worlds kept from before are made anew."""
 PRETRAIN_BYTES = 3_000_000
 CONVERSATIONS = 16_000
 PREFERENCES = 2_000
