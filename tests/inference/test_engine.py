@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from studio.config.generation import GenerationParams
 from studio.core.errors import ConfigError, ConflictError, LimitError, UsageError
+from studio.inference.backends.base import Logits
 from studio.inference.engine import PREFILL_TOKENS, Engine
 from studio.inference.streams import Token
 from studio.text.tokenizers import Tokenizer
@@ -46,8 +47,19 @@ def test_streams_of_different_lengths_keep_their_own_course(engine: Engine) -> N
         assert (result.finish_reason, result.prompt_tokens, result.completion_tokens) == ("length", i + 1, n)
 
 
-def test_waiting_streams_join_as_others_leave(engine: Engine, backend: CountingBackend) -> None:
-    engine.generate([[50]] * 9, greedy(6))
+def test_waiting_streams_join_as_others_leave(
+    engine: Engine, backend: CountingBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody_waits, prefill = threading.Event(), backend.prefill
+
+    def held_back(slot: int, ids: Sequence[int], start: int) -> Logits:
+        assert everybody_waits.wait(10)
+        return prefill(slot, ids, start)
+
+    monkeypatch.setattr(backend, "prefill", held_back)
+    streams = [engine.submit([50], greedy(6)) for _ in range(9)]
+    everybody_waits.set()
+    assert [stream.result(10).ids for stream in streams] == [list(range(51, 57))] * 9
     assert max(backend.batches) == 4
 
 
